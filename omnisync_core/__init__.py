@@ -1,0 +1,1 @@
+"""OmniSync: video + voice in, the same video with matching lips out."""

@@ -1,0 +1,90 @@
+"""The whole model: voice encoder, voiceprint and video transformer, and what guidance asks of them.
+
+In: a waveform and frame times; noisy and source crops. Out: audio per frame; velocities per condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from .audio import AudioEncoder, Voiceprint, frame_windows
+from .config import ModelConfig
+from .transformer import VideoTransformer
+
+# Velocity from the predicted clean frame, v = (x_t - x) / max(t, 0.05): the division is clipped near
+# t = 0 (JiT, Li and He 2025, section 4).
+SMALLEST_T = 0.05
+
+
+@dataclass(frozen=True)
+class FrameAudio:
+    """What the network hears, per frame."""
+
+    windows: Tensor
+    """[f k a]: tokens around each frame's own time stamp."""
+    summary: Tensor
+    """[a]: the sound without its order in time (the mean token), for guidance."""
+    voiceprint: Tensor
+    """[256]: who speaks."""
+    times: Tensor
+    """[f]: the frames' time stamps in seconds."""
+
+    def span(self, start: int, stop: int) -> FrameAudio:
+        """The audio of frames start..stop - 1."""
+        return replace(self, windows=self.windows[start:stop], times=self.times[start:stop])
+
+
+class OmniSync(nn.Module):
+    """Audio encoder + voiceprint + video transformer, as one checkpoint holds them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = AudioEncoder(config)
+        self.voiceprint = Voiceprint(config)
+        self.transformer = VideoTransformer(config)
+        self.silence = nn.Parameter(torch.zeros(config.audio_width))  # the token of "no audio"
+
+    @torch.no_grad()
+    def encode_audio(self, waveform: Tensor, times: Tensor) -> FrameAudio:
+        """Hear a mono waveform [n] at 16 kHz for frames at times [f] in seconds."""
+        device = self.silence.device
+        tokens = self.encoder.encode(waveform.to(device))
+        return FrameAudio(
+            windows=frame_windows(tokens, times, reach=self.config.audio_reach),
+            summary=tokens.mean(0),
+            voiceprint=self.voiceprint(tokens[None])[0],
+            times=times.to(device, torch.float32),
+        )
+
+    @torch.no_grad()
+    def velocities(
+        self, x_t: Tensor, t: float, source: Tensor, audio: FrameAudio, names: Sequence[str]
+    ) -> list[Tensor]:
+        """Velocities [1 f 3 h w] under the named conditions, as one batch through the network.
+
+        names: among "none" (no audio), "unordered" (audio without its order), "audio" (all of it).
+        """
+        frames, window = audio.windows.shape[:2]
+        spread = lambda token: repeat(token, "a -> f k a", f=frames, k=window)  # noqa: E731
+        heard = {
+            "none": (spread(self.silence), torch.zeros_like(audio.voiceprint)),
+            "unordered": (spread(audio.summary), audio.voiceprint),
+            "audio": (audio.windows, audio.voiceprint),
+        }
+        count = len(names)
+        clean = self.transformer(
+            repeat(x_t, "1 f c h w -> n f c h w", n=count),
+            repeat(source, "1 f c h w -> n f c h w", n=count),
+            torch.full((count,), t, device=x_t.device),
+            torch.stack([heard[name][0] for name in names]),
+            torch.stack([heard[name][1] for name in names]),
+            repeat(audio.times, "f -> n f", n=count),
+        )
+        velocity = (x_t - clean) / max(t, SMALLEST_T)
+        return list(rearrange(velocity, "n f c h w -> n 1 f c h w"))

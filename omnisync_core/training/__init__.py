@@ -1,0 +1,1 @@
+"""How the model is made: data, losses, loops. Needs the extra `train`."""

@@ -1,0 +1,142 @@
+"""The network: noisy frames, source frames, time and voice -> clean frames.
+
+In: x_t and source [b f 3 h w] in [-1, 1] (h, w multiples of the patch), t [b] in [0, 1], audio windows
+[b f k a] (see audio.frame_windows), voiceprint [b 256], frame times [b f] in seconds. Out: the clean
+frames x [b f 3 h w].
+
+A diffusion transformer (Peebles and Xie 2023) on raw pixels that predicts the clean picture (Li and He
+2025, "Back to basics", section 4: with patches this small any prediction trains, the clean picture
+best). The source enters by channel concatenation and the output is the source plus a residual whose
+last layer starts at zero: untrained, the model is the identity. Attention is factorised: within a
+frame, then across the frames of the window at the same place. Every block is modulated (adaLN-Zero) by
+time, voiceprint and the frame's own sound, and reads the frame's audio window by cross-attention.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import ModelConfig
+from .errors import UserError
+from .layers import Attention, FeedForward, TimeEmbedding, rotary
+
+# Positions in time are counted in frames at 25 a second, so that the same motion has the same
+# positions at any frame rate.
+_POSITIONS_PER_SECOND = 25.0
+
+
+def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """LayerNorm without parameters, then scale and shift per frame: x [bf n d], shift [bf 1 d]."""
+    return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+
+
+class Block(nn.Module):
+    """Attention in space, attention in time, sound, feed-forward; each starts as the identity."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, heads = config.width, config.heads
+        self.space = Attention(width, heads)
+        self.time = Attention(width, heads)
+        self.sound = Attention(width, heads, context_width=config.audio_width)
+        self.norm_sound = nn.RMSNorm(width)
+        self.feed = FeedForward(width)
+        self.modulation = nn.Linear(width, 9 * width)
+        for layer in (self.modulation, self.sound.out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        x: Tensor,  # [bf n d]
+        condition: Tensor,  # [bf d]
+        audio: Tensor,  # [bf k a]
+        in_space: tuple[Tensor, Tensor],
+        in_time: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        frames, tokens = len(in_time[0]), x.shape[1]
+        shift1, scale1, gate1, shift2, scale2, gate2, shift3, scale3, gate3 = rearrange(
+            self.modulation(F.silu(condition)), "bf (parts d) -> parts bf 1 d", parts=9
+        )
+        x = x + gate1 * self.space(_modulate(x, shift1, scale1), positions=in_space)
+        y = rearrange(_modulate(x, shift2, scale2), "(b f) n d -> (b n) f d", f=frames)
+        y = rearrange(self.time(y, positions=in_time), "(b n) f d -> (b f) n d", n=tokens)
+        x = x + gate2 * y
+        x = x + self.sound(self.norm_sound(x), audio)
+        return x + gate3 * self.feed(_modulate(x, shift3, scale3))
+
+
+class VideoTransformer(nn.Module):
+    """See the module's docstring; forward() has the shapes."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, patch = config.width, config.patch
+        self.embed = nn.Linear(6 * patch * patch, width)
+        self.time = TimeEmbedding(width)
+        self.voice = nn.Linear(config.voiceprint_width, width)
+        window = 2 * config.audio_reach + 1
+        self.frame_sound = nn.Sequential(
+            nn.Linear(window * config.audio_width, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
+        self.out = nn.Linear(width, config.detail_width * patch * patch)
+        # Two convolutions across the patch borders, or the 8-pixel grid shows in the result.
+        self.detail = nn.Conv2d(config.detail_width + 6, config.detail_width, 3, padding=1)
+        self.residual = nn.Conv2d(config.detail_width, 3, 3, padding=1)
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
+
+    def forward(
+        self,
+        x_t: Tensor,
+        source: Tensor,
+        t: Tensor,
+        audio: Tensor,
+        voiceprint: Tensor,
+        times: Tensor,
+    ) -> Tensor:
+        patch = self.config.patch
+        frames, _, height, width = x_t.shape[1:]
+        if height % patch or width % patch:
+            raise UserError(
+                f"Frames must be a multiple of {patch} pixels high and wide; got {height} x {width}."
+            )
+        both = rearrange(torch.cat([x_t, source], dim=2), "b f c h w -> (b f) c h w")
+        x = self.embed(
+            rearrange(both, "bf c (y p) (x q) -> bf (y x) (c p q)", p=patch, q=patch)
+        )  # [bf n d]
+        condition = rearrange(
+            (self.time(t) + self.voice(voiceprint))[:, None]
+            + self.frame_sound(rearrange(audio, "b f k a -> b f (k a)")),
+            "b f d -> (b f) d",
+        )
+        in_space = self._positions_in_space(height // patch, width // patch, x.device)
+        # One clock for the batch: windows of a batch share their frame spacing.
+        clock = (times[0] - times[0, 0]) * _POSITIONS_PER_SECOND
+        in_time = rotary(clock[:, None], self.config.width // self.config.heads)
+        sound = rearrange(audio, "b f k a -> (b f) k a")
+        for block in self.blocks:
+            x = block(x, condition, sound, in_space, in_time)
+        features = rearrange(
+            self.out(F.layer_norm(x, x.shape[-1:])),
+            "bf (y x) (c p q) -> bf c (y p) (x q)",
+            y=height // patch,
+            p=patch,
+            q=patch,
+        )
+        residual = self.residual(F.silu(self.detail(torch.cat([features, both], dim=1))))
+        return source + rearrange(residual, "(b f) c h w -> b f c h w", f=frames)
+
+    def _positions_in_space(self, rows: int, columns: int, device: torch.device):
+        """Patches counted from the middle: a crop of another size keeps its centre."""
+        y = torch.arange(rows, device=device) - (rows - 1) / 2
+        x = torch.arange(columns, device=device) - (columns - 1) / 2
+        grid = torch.stack(
+            [repeat(y, "r -> (r c)", c=columns), repeat(x, "c -> (r c)", r=rows)], dim=1
+        )
+        return rotary(grid, self.config.width // self.config.heads)
