@@ -1,0 +1,102 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omnisync_core.training.render import (
+    Head,
+    HeadKit,
+    Pose,
+    Scene,
+    Window,
+    render,
+    render_clip,
+    render_pair_clip,
+    render_portrait,
+)
+
+DATA = os.environ.get("OMNISYNC_DATA")
+pytestmark = pytest.mark.skipif(
+    not DATA or not (Path(DATA) / "facekit.npz").exists(),
+    reason="OMNISYNC_DATA is unset or holds no facekit.npz",
+)
+
+
+@pytest.fixture(scope="module")
+def kit() -> HeadKit:
+    return HeadKit.load()
+
+
+@pytest.fixture(scope="module")
+def head(kit: HeadKit) -> Head:
+    return Head(kit, np.random.default_rng(4))
+
+
+def pair(kit: HeadKit, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    closed, wide = kit.weights(), kit.weights(jawOpen=0.6)
+    return render_pair_clip(
+        rng, Head(kit, rng), np.stack([closed] * 2), np.stack([closed, wide]), size=64
+    )
+
+
+def test_same_seed_gives_the_same_pair(kit: HeadKit) -> None:
+    first, again, other = pair(kit, 3), pair(kit, 3), pair(kit, 4)
+    assert (first["source"] == again["source"]).all()
+    assert (first["target"] == again["target"]).all()
+    assert (first["source"] != other["source"]).any()
+
+
+def test_equal_expressions_give_equal_pictures_of_the_pair(kit: HeadKit) -> None:
+    for seed in range(3):
+        made = pair(kit, seed)
+        assert (made["source"][0] == made["target"][0]).all()
+        assert (made["source"][1] != made["target"][1]).any()
+
+
+def test_mouth_lies_near_the_middle_of_the_crop(kit: HeadKit) -> None:
+    for seed in range(5):
+        assert (abs(pair(kit, seed)["mouth"] - 32) < 12).all()
+
+
+def test_opening_grows_with_the_jaw(kit: HeadKit) -> None:
+    opening = pair(kit, 1)["target_opening"]
+    assert opening[1] > opening[0] + 0.05
+
+
+def test_unequal_lengths_are_refused(kit: HeadKit, head: Head) -> None:
+    with pytest.raises(ValueError, match="cut them to the same length"):
+        render_pair_clip(
+            np.random.default_rng(0), head, np.zeros((2, 57)), np.zeros((3, 57)), size=32
+        )
+
+
+def test_clip_yields_one_frame_per_expression_with_landmarks_inside(head: Head) -> None:
+    scene = Scene(np.random.default_rng(1))
+    frames = list(render_clip(head, scene, np.zeros((3, 57)), width=96, height=80))
+    assert [frame.shape for frame, _ in frames] == [(80, 96, 3)] * 3
+    assert all((picture.points > 0).all() for _, picture in frames)
+
+
+def test_portrait_has_the_asked_size_and_shows_a_head(head: Head) -> None:
+    picture, truth = render_portrait(
+        np.random.default_rng(2), head, np.zeros(57), width=120, height=90
+    )
+    assert picture.shape == (90, 120, 3)
+    assert truth.cover.max() == 1
+    assert truth.cover.min() == 0
+
+
+def test_weights_of_an_unknown_expression_are_refused(kit: HeadKit) -> None:
+    with pytest.raises(ValueError, match="jawOpn"):
+        kit.weights(jawOpn=0.5)
+
+
+def test_yaw_turns_the_nose_to_the_right_of_the_picture(head: Head) -> None:
+    scene, window = Scene(np.random.default_rng(0)), Window(-16, -16, 2, 64, 64)
+    straight, turned = (
+        render(head, scene, np.zeros(57), pose=Pose(yaw=yaw), window=window).points[30, 0]
+        for yaw in (0.0, 0.4)
+    )
+    assert turned > straight + 2
