@@ -1,12 +1,13 @@
 """Voice: waveform -> log-mel -> tokens, and a voiceprint.
 
-In: mono waveform [n] in [-1, 1] at 16 kHz. Out: 50 tokens a second [m, d], a voiceprint [256], and for
-each video frame a short window of tokens around its own time stamp (so that any frame rate works).
+In: mono waveform [n] in [-1, 1] at 16 kHz. Out: 50 tokens a second [m, d], a voiceprint [256], and
+for each video frame a short window of tokens around its own time stamp (so that any frame rate
+works).
 
-The encoder has Whisper's form, two 1-D convolutions over an 80-bin log-mel and a Transformer (Radford
-et al. 2022, section 2.2), but small and with rotary positions. A sound of any length is encoded in
-overlapping segments on a fixed grid, so that memory stays bounded and the tokens do not depend on how
-the video is cut into windows.
+The encoder has Whisper's form, two 1-D convolutions over an 80-bin log-mel and a Transformer
+(Radford et al. 2022, section 2.2), but small and with rotary positions. A sound of any length is
+encoded in overlapping segments on a fixed grid, so that memory stays bounded and the tokens do not
+depend on how the video is cut into windows.
 """
 
 from __future__ import annotations
@@ -36,18 +37,24 @@ _SEGMENT, _MARGIN = 400, 50
 
 def _hz_to_mel(hz: Tensor) -> Tensor:
     """Slaney's scale: linear below 1 kHz, logarithmic above."""
-    return torch.where(hz < 1000, hz * 3 / 200, 15 + 27 * torch.log(hz / 1000) / torch.log(torch.tensor(6.4)))
+    return torch.where(
+        hz < 1000, hz * 3 / 200, 15 + 27 * torch.log(hz / 1000) / torch.log(torch.tensor(6.4))
+    )
 
 
 def _mel_to_hz(mel: Tensor) -> Tensor:
-    return torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * torch.log(torch.tensor(6.4)) / 27))
+    return torch.where(
+        mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * torch.log(torch.tensor(6.4)) / 27)
+    )
 
 
 @lru_cache(maxsize=1)
 def mel_filterbank() -> Tensor:
     """Slaney-normalised triangles [80, 257] over 0..8 kHz."""
     ends = _hz_to_mel(torch.tensor([0.0, SAMPLE_RATE / 2], dtype=torch.float64))
-    points = _mel_to_hz(torch.linspace(float(ends[0]), float(ends[1]), BINS + 2, dtype=torch.float64))
+    points = _mel_to_hz(
+        torch.linspace(float(ends[0]), float(ends[1]), BINS + 2, dtype=torch.float64)
+    )
     bins = torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64)
     width = points[1:] - points[:-1]
     rise = (bins[None] - points[:-2, None]) / width[:-1, None]
@@ -60,9 +67,9 @@ def mel_power(waveform: Tensor) -> Tensor:
     """Mel power spectrum [b, n, 80] of waveforms [b, samples]; frame k is centred on k * 10 ms."""
     padded = F.pad(waveform, (_FFT // 2, _FFT // 2))
     window = torch.hann_window(WINDOW, device=waveform.device)
-    spectrum = torch.stft(
-        padded, _FFT, HOP, WINDOW, window, center=False, return_complex=True
-    ).abs() ** 2
+    spectrum = (
+        torch.stft(padded, _FFT, HOP, WINDOW, window, center=False, return_complex=True).abs() ** 2
+    )
     return (mel_filterbank().to(spectrum) @ spectrum).transpose(1, 2)
 
 

@@ -6,7 +6,6 @@ With media.py the only file opener of the core.
 from __future__ import annotations
 
 import json
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ EMBEDDED = ("mini",)
 
 def weights_path(name: str) -> Path:
     """Where an embedded weights file lies (packages are installed unpacked)."""
-    return Path(str(resources.files(__package__))) / "weights" / f"{name}.safetensors"
+    return Path(__file__).parent / "weights" / f"{name}.safetensors"
 
 
 def save_model(model: OmniSync, path: Path, *, notes: dict[str, str] | None = None) -> None:
@@ -42,8 +41,8 @@ def load_model(
 ) -> OmniSync:
     """Load an embedded model by name or a checkpoint by path, ready to run.
 
-    Raises UserError for a missing or truncated file, a pickle, another kind of checkpoint, and tensors
-    that do not fit the config.
+    Raises UserError for a missing or truncated file, a pickle, another kind of checkpoint, and
+    tensors that do not fit the config.
     """
     path = weights_path(str(model)) if str(model) in EMBEDDED else Path(model)
     config, tensors = _read(path)
@@ -68,12 +67,12 @@ def _read(path: Path) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"Expected a whole safetensors file, but {path} cannot be read as one ({error}). Pickled "
-            "checkpoints (.pt, .ckpt) are refused because loading one runs code; if it should be a "
-            "safetensors file, it is damaged: copy it again."
+            f"Expected a whole safetensors file, but {path} cannot be read as one ({error}). "
+            "Pickled checkpoints (.pt, .ckpt) are refused because loading one runs code; if it "
+            "should be a safetensors file, it is damaged: copy it again."
         ) from None
     if header.get("format") != FORMAT:
         raise UserError(

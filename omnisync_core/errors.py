@@ -4,5 +4,6 @@
 class UserError(ValueError):
     """Bad input: the message says what was expected, what came, and what to do about it.
 
-    The command line prints the message alone and ends with exit code 2; ComfyUI shows it on the node.
+    The command line prints the message alone and ends with exit code 2; ComfyUI shows it on the
+    node.
     """

@@ -1,4 +1,4 @@
-"""Building blocks of the transformers: attention with rotary positions, feed-forward, time embedding.
+"""Building blocks of the transformers: rotary attention, feed-forward, time embedding.
 
 Legend: b batch, n tokens, m context tokens, d width, e channels of a head.
 """
@@ -20,8 +20,8 @@ _ROTARY_BASE = 10_000.0
 def rotary(positions: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
     """Cosine and sine [n, e / 2] of rotary embedding for positions [n, axes].
 
-    The pairs of channels are shared out among the axes in turn (RoFormer, Su et al. 2021, extended to
-    axes as usual for pictures): a token's row, column or time turns its own share of the pairs.
+    The pairs of channels are shared out among the axes in turn (RoFormer, Su et al. 2021, extended
+    to axes as usual for pictures): a token's row, column or time turns its own share of the pairs.
     """
     pairs, axes = head_width // 2, positions.shape[1]
     index = torch.arange(pairs, device=positions.device)
@@ -91,4 +91,5 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         rate = torch.exp(-math.log(10_000) * torch.arange(128, device=t.device) / 128)
         angle = 1000 * t.float()[:, None] * rate
-        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.mlp[0].weight.dtype))
+        waves = torch.cat([angle.cos(), angle.sin()], dim=-1)
+        return self.mlp(waves.to(next(self.mlp.parameters()).dtype))

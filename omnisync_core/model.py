@@ -1,6 +1,7 @@
 """The whole model: voice encoder, voiceprint and video transformer, and what guidance asks of them.
 
-In: a waveform and frame times; noisy and source crops. Out: audio per frame; velocities per condition.
+In: a waveform and frame times; noisy and source crops. Out: audio per frame; velocities per
+condition.
 """
 
 from __future__ import annotations
@@ -15,10 +16,6 @@ from torch import Tensor, nn
 from .audio import AudioEncoder, Voiceprint, frame_windows
 from .config import ModelConfig
 from .transformer import VideoTransformer
-
-# Velocity from the predicted clean frame, v = (x_t - x) / max(t, 0.05): the division is clipped near
-# t = 0 (JiT, Li and He 2025, section 4).
-SMALLEST_T = 0.05
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,9 @@ class OmniSync(nn.Module):
         """Velocities [1 f 3 h w] under the named conditions, as one batch through the network.
 
         names: among "none" (no audio), "unordered" (audio without its order), "audio" (all of it).
+        v = (x_t - x) / t from the predicted clean frames x. Training clips the division near t = 0;
+        here it is exact, since a step then moves x_t towards x and never past it, and the last one
+        ends on x instead of leaving some noise.
         """
         frames, window = audio.windows.shape[:2]
         spread = lambda token: repeat(token, "a -> f k a", f=frames, k=window)  # noqa: E731
@@ -86,5 +86,5 @@ class OmniSync(nn.Module):
             torch.stack([heard[name][1] for name in names]),
             repeat(audio.times, "f -> n f", n=count),
         )
-        velocity = (x_t - clean) / max(t, SMALLEST_T)
+        velocity = (x_t - clean) / t
         return list(rearrange(velocity, "n f c h w -> n 1 f c h w"))

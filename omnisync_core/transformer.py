@@ -1,15 +1,16 @@
 """The network: noisy frames, source frames, time and voice -> clean frames.
 
-In: x_t and source [b f 3 h w] in [-1, 1] (h, w multiples of the patch), t [b] in [0, 1], audio windows
-[b f k a] (see audio.frame_windows), voiceprint [b 256], frame times [b f] in seconds. Out: the clean
-frames x [b f 3 h w].
+In: x_t and source [b f 3 h w] in [-1, 1] (h, w multiples of the patch), t [b] in [0, 1], audio
+windows [b f k a] (see audio.frame_windows), voiceprint [b 256], frame times [b f] in seconds. Out:
+the clean frames x [b f 3 h w].
 
-A diffusion transformer (Peebles and Xie 2023) on raw pixels that predicts the clean picture (Li and He
-2025, "Back to basics", section 4: with patches this small any prediction trains, the clean picture
-best). The source enters by channel concatenation and the output is the source plus a residual whose
-last layer starts at zero: untrained, the model is the identity. Attention is factorised: within a
-frame, then across the frames of the window at the same place. Every block is modulated (adaLN-Zero) by
-time, voiceprint and the frame's own sound, and reads the frame's audio window by cross-attention.
+A diffusion transformer (Peebles and Xie 2023) on raw pixels that predicts the clean picture (Li and
+He 2025, "Back to basics", section 4: with patches this small any prediction trains, the clean
+picture best). The source enters by channel concatenation and the output is the source plus a
+residual whose last layer starts at zero: untrained, the model is the identity. Attention is
+factorised: within a frame, then across the frames of the window at the same place. Every block is
+modulated (adaLN-Zero) by time, voiceprint and the frame's own sound, and reads the frame's audio
+window by cross-attention.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class Block(nn.Module):
         self.feed = FeedForward(width)
         self.modulation = nn.Linear(width, 9 * width)
         for layer in (self.modulation, self.sound.out):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -88,8 +89,8 @@ class VideoTransformer(nn.Module):
         # Two convolutions across the patch borders, or the 8-pixel grid shows in the result.
         self.detail = nn.Conv2d(config.detail_width + 6, config.detail_width, 3, padding=1)
         self.residual = nn.Conv2d(config.detail_width, 3, 3, padding=1)
-        nn.init.zeros_(self.residual.weight)
-        nn.init.zeros_(self.residual.bias)
+        for parameter in self.residual.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -104,7 +105,8 @@ class VideoTransformer(nn.Module):
         frames, _, height, width = x_t.shape[1:]
         if height % patch or width % patch:
             raise UserError(
-                f"Frames must be a multiple of {patch} pixels high and wide; got {height} x {width}."
+                f"Frames must be a multiple of {patch} pixels high and wide; "
+                f"got {height} x {width}."
             )
         both = rearrange(torch.cat([x_t, source], dim=2), "b f c h w -> (b f) c h w")
         x = self.embed(

@@ -1,6 +1,7 @@
 """What training minimises, given the predicted and the true clean frames.
 
-In: clean prediction, truth [b f 3 h w] in [-1, 1], flow time t [b], mouth centres [b f 2] in pixels.
+In: clean prediction, truth [b f 3 h w] in [-1, 1], flow time t [b], mouth centres
+[b f 2] in pixels.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Below this flow time the velocity weight 1 / t^2 stops growing: later steps only polish, and at the
-# full weight (t = 0.05) they took most of the gradient in the first runs.
+# Below this flow time the velocity weight 1 / t^2 stops growing: later steps only polish, and at
+# the full weight (t = 0.05) they took most of the gradient in the first runs.
 _WEIGHT_FLOOR = 0.2
 # The mouth takes 40 % of the standard crop's width; the weight falls off over half of that.
 _MOUTH_SIGMA = 0.17
@@ -26,7 +27,7 @@ def mouth_weight(mouth: Tensor, height: int, width: int) -> Tensor:
 
 
 def velocity_loss(clean: Tensor, truth: Tensor, t: Tensor, weight: Tensor) -> Tensor:
-    """Squared velocity error of a clean prediction, v = (x_t - x) / t (JiT, section 4), per pixel."""
+    """Mean squared velocity error of a clean prediction, v = (x_t - x) / t (JiT, section 4)."""
     scale = t.clamp(min=_WEIGHT_FLOOR)[:, None, None, None, None]
     return (((clean - truth) / scale).square() * weight).mean()
 

@@ -1,8 +1,9 @@
 """Training windows: (source frames, target frames, voice), drawn by flow time.
 
-Two pools are mixed: rendered clips (render.py) and real ones (real.py). Which pairs may appear at which
-flow time follows OmniSync (Peng et al. 2025, section 3.2): above t = 0.85, where the network lays out
-pose and identity, only pose-aligned pairs; below, any stretch of the same person as well. A hard switch.
+Two pools are mixed: rendered clips (render.py) and real ones (real.py). Which pairs may appear at
+which flow time follows OmniSync (Peng et al. 2025, section 3.2): above t = 0.85, where the network
+lays out pose and identity, only pose-aligned pairs; below, any stretch of the same person as well.
+A hard switch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Voice:
     tokens: np.ndarray
 
     def windows(self, times: np.ndarray, *, reach: int, take: int) -> np.ndarray:
-        """Tokens around frame times [f] -> [f, 2 reach + 1, a]; the training twin of frame_windows."""
+        """Tokens around frame times [f] -> [f, 2 reach + 1, a]; the twin of audio.frame_windows."""
         tokens = self.tokens[take]
         offsets = np.arange(-reach, reach + 1)
         place = np.clip(times[:, None] * TOKEN_RATE + offsets, 0, len(tokens) - 1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,8 @@ def render_shard(facekit: Path, out: Path, *, seed: int, clips: int, size: int) 
     rng = np.random.default_rng(seed)
     kit = HeadKit.load(facekit)
     names = list(kit.expression_names)
-    sounds, spoken, rows, head = [], [], [], None
+    sounds, spoken, rows = [], [], []
+    head: Head | None = None
     for i in range(clips):
         if i % _CLIPS_PER_HEAD == 0:
             head = Head(kit, rng)
@@ -60,6 +62,7 @@ def render_shard(facekit: Path, out: Path, *, seed: int, clips: int, size: int) 
                 continue
             sounds.append(np.round(waveform * 32767).astype(np.int16))
             spoken.append(phones)
+        assert head is not None  # made at i = 0
         # The newest sounds, so that a voice meets several heads.
         target, source = (int(rng.integers(max(0, len(sounds) - 6), len(sounds))) for _ in "ab")
         start, target_curves = _stretch(spoken[target], len(sounds[target]) / SAMPLE_RATE, rng)
@@ -85,7 +88,7 @@ def render_shard(facekit: Path, out: Path, *, seed: int, clips: int, size: int) 
         start=start,
         voice=voice,
     )
-    named = {f"tts_{seed}_{i}": sound for i, sound in enumerate(sounds)}
+    named: dict[str, Any] = {f"tts_{seed}_{i}": sound for i, sound in enumerate(sounds)}
     np.savez(out / f"sounds_tts_{seed:03d}.npz", **named)
 
 
@@ -100,7 +103,7 @@ def pack_real(data: Path, out: Path) -> None:
             crops=np.stack([clip.crops for clip in packed]),
             landmarks=np.stack([clip.landmarks for clip in packed]),
         )
-        sounds = {
+        sounds: dict[str, Any] = {
             clip.name: np.round(read_audio(folder / f"{clip.name}.mp4") * 32767).astype(np.int16)
             for clip in packed
         }
@@ -112,7 +115,7 @@ def hear(out: Path, voice: Path) -> None:
     """Encode every sound twice, clean and under the voice trainer's noise, as float16 tokens."""
     model = load_encoder(voice)
     generator = torch.Generator().manual_seed(0)
-    tokens: dict[str, np.ndarray] = {}
+    tokens: dict[str, Any] = {}
     for path in sorted(out.glob("sounds_*.npz")):
         babble = torch.zeros(1, SAMPLE_RATE)
         for name, samples in np.load(path).items():
@@ -139,7 +142,7 @@ def load_encoder(voice: Path) -> OmniSync:
 
 
 def load_pools(folder: Path, *, real_share: float) -> Pools:
-    """Everything prepared in a folder. Each real corpus weighs the same, however many clips it has."""
+    """Everything prepared in a folder. Each real corpus weighs the same, whatever its size."""
     config = preset("mini")
     voices = {name: Voice(tokens) for name, tokens in np.load(folder / "tokens.npz").items()}
     real, odds = [], []
@@ -178,9 +181,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.kind == "render":
         facekit, size = arguments.data / "facekit.npz", preset("mini").crop
-        render_shard(
-            facekit, arguments.out, seed=arguments.seed, clips=arguments.clips, size=size
-        )
+        render_shard(facekit, arguments.out, seed=arguments.seed, clips=arguments.clips, size=size)
     elif arguments.kind == "real":
         pack_real(arguments.data, arguments.out)
     else:

@@ -1,10 +1,11 @@
 """Real pairs: from clips with landmarks to (source, target) windows of one person in one pose.
 
-In: a corpus folder (clips and landmarks.npz). Out: packed standard crops with landmarks, and from those
-pairs [f h w 3] whose target is always a real picture:
+In: a corpus folder (clips and landmarks.npz). Out: packed standard crops with landmarks, and from
+those pairs [f h w 3] whose target is always a real picture:
 
 - transplant: the target with the lower face of another moment of the clip laid over it. Outside the
-  mouth source and target are the same pixels, so the pair is pose-aligned (the paper's pseudo-pair).
+  mouth source and target are the same pixels, so the pair is pose-aligned (the paper's
+  pseudo-pair).
 - other moment: another stretch of the clip, moved onto the target's pose. Aligned only nearly; an
   arbitrary pair of the same person (OmniSync section 3.2), for low noise levels.
 """
@@ -88,9 +89,7 @@ def pack_clip(path: Path, landmarks: np.ndarray) -> PackedClip:
 def pack_folder(folder: Path, *, names: list[str] | None = None) -> list[PackedClip]:
     """Pack a corpus folder's clips (all that have landmarks, or those named)."""
     landmarks = np.load(folder / "landmarks.npz")
-    return [
-        pack_clip(folder / f"{name}.mp4", landmarks[name]) for name in names or landmarks.files
-    ]
+    return [pack_clip(folder / f"{name}.mp4", landmarks[name]) for name in names or landmarks.files]
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

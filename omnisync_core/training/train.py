@@ -63,7 +63,8 @@ class Batch:
 def draw_times(count: int, rng: np.random.Generator) -> np.ndarray:
     """Flow times of a batch: half where the mouth's shape is decided (0.6..1), half anywhere.
 
-    The usual logit-normal puts few samples above 0.85, where a run of few steps spends half of them.
+    The usual logit-normal puts few samples above 0.85, where a run of few steps spends half of
+    them.
     """
     high = rng.uniform(0.6, 1.0, count)
     return np.where(rng.random(count) < 0.5, high, rng.uniform(0.02, 0.95, count))
@@ -88,10 +89,10 @@ def collate(windows: list[Window], t: np.ndarray) -> Batch:
 
 
 def noise_like(target: Tensor, generator: torch.Generator) -> Tensor:
-    """Unit Gaussian noise; in half of the windows the frames share part of it, as warped noise does.
+    """Unit Gaussian noise; in half of the windows the frames share part of it, as if warped.
 
-    Mixed noise: e = (a s + e') / sqrt(1 + a^2) with s shared by the window (paper.md's cheaper cousin
-    of warping, after PYoCo, Ge et al. 2023), which stays unit Gaussian in every frame.
+    Mixed noise: e = (a s + e') / sqrt(1 + a^2) with s shared by the window (a cheaper
+    cousin of warping, after PYoCo, Ge et al. 2023), which stays unit Gaussian in every frame.
     """
     own = torch.randn(target.shape, generator=generator)
     shared = torch.randn(target[:, :1].shape, generator=generator)

@@ -1,8 +1,9 @@
 """Synthesised speech with exact phoneme times, read out of libespeak-ng.
 
-Text in, waveform [n] float32 (mono, 16 kHz) and phones out. libespeak-ng reports an event per phoneme
-while it synthesises, so the timing is exact in every language that it speaks; nothing is aligned
-afterwards. The library is a system package (Debian: libespeak-ng1) and needed for training only.
+Text in, waveform [n] float32 (mono, 16 kHz) and phones out. libespeak-ng reports an event per
+phoneme while it synthesises, so the timing is exact in every language that it speaks; nothing is
+aligned afterwards. The library is a system package (Debian: libespeak-ng1) and needed for training
+only.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ _CALLBACK = ctypes.CFUNCTYPE(
 
 
 class _Espeak:
-    """The loaded library and what its callback collects; one per process, as the library demands."""
+    """The library and what its callback collects; one per process, as the library demands."""
 
     def __init__(self) -> None:
         name = ctypes.util.find_library("espeak-ng")

@@ -1,14 +1,14 @@
 """Phones to moving lips: visemes, coarticulation, and the head's expression weights.
 
-In: phones with times. Out: articulation curves [n, 8] in [0, 1] at any time stamps, viseme classes [n],
-and weights for a rigged head's expressions. A viseme is a target for eight articulators; neighbouring
-visemes blend by dominance functions (Cohen and Massaro, "Modeling coarticulation in synthetic visual
-speech", 1993): each phone pulls on each articulator with its own strength, which decays exponentially
-before and after the phone. Lips must meet for p, b, m, so there the closure is dominant; k, g, h leave
-the lips to the vowels around them.
+In: phones with times. Out: articulation curves [n, 8] in [0, 1] at any time stamps, viseme classes
+[n], and weights for a rigged head's expressions. A viseme is a target for eight articulators;
+neighbouring visemes blend by dominance functions (Cohen and Massaro, "Modeling coarticulation in
+synthetic visual speech", 1993): each phone pulls on each articulator with its own strength, which
+decays exponentially before and after the phone. Lips must meet for p, b, m, so there the closure is
+dominant; k, g, h leave the lips to the vowels around them.
 
-The table's targets were set by hand on the rendered head until its lips looked like the sound; they are
-relative openings of ARKit-named blendshapes, no measurement of a speaker.
+The table's targets were set by hand on the rendered head until its lips looked like the sound; they
+are relative openings of ARKit-named blendshapes, no measurement of a speaker.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ ARTICULATORS = ("jaw", "wide", "pucker", "funnel", "press", "lower", "upper", "t
 
 @dataclass(frozen=True)
 class Viseme:
-    """target: eight articulators in [0, 1]; lips, jaw: how strongly it insists on them; symbols: IPA."""
+    """A mouth shape: eight articulators in [0, 1], how strongly lips and jaw insist on them, and
+    the letters of its IPA symbols."""
 
     name: str
     target: tuple[float, ...]
@@ -58,14 +59,14 @@ _CLASS_OF = {letter: i for i, viseme in enumerate(VISEMES) for letter in viseme.
 _TARGETS = np.array([viseme.target for viseme in VISEMES], np.float32)
 # Strength per articulator: the jaw's own for the jaw, the lips' for the rest.
 _STRENGTHS = np.array([[v.jaw] + [v.lips] * 7 for v in VISEMES], np.float32)
-# Lips start towards a sound about a tenth of a second before it and let go faster (Cohen and Massaro's
-# anticipatory and carry-over rates, in 1/s).
+# Lips start towards a sound about a tenth of a second before it and let go faster (Cohen and
+# Massaro's anticipatory and carry-over rates, in 1/s).
 _LEAD_RATE, _TRAIL_RATE = 22.0, 30.0
 _CLOSURE = ARTICULATORS.index("press")
 
 
 def viseme_class(symbol: str) -> int:
-    """Index into VISEMES of an IPA symbol; affricates go by their second letter (tʃ looks like ʃ)."""
+    """Index into VISEMES of an IPA symbol; affricates go by their second letter (tʃ as ʃ)."""
     letters = [letter for letter in symbol if letter in _CLASS_OF]
     if not letters:
         return 0 if not symbol else VISEME_NAMES.index("kg")
@@ -89,7 +90,7 @@ def _segments(phones: Sequence[Phone]) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def articulation(phones: Sequence[Phone], times: np.ndarray) -> np.ndarray:
-    """Articulator curves [n, 8] float32 in [0, 1] at times [n] in seconds; rest outside the phones."""
+    """Articulators [n, 8] float32 in [0, 1] at times [n] in seconds; rest outside the phones."""
     classes, starts, stops = _segments(phones)
     ends = (starts[0], stops[-1])
     classes = np.concatenate([[0], classes, [0]])
@@ -98,14 +99,17 @@ def articulation(phones: Sequence[Phone], times: np.ndarray) -> np.ndarray:
     early = np.maximum(starts[None] - times[:, None], 0)
     late = np.maximum(times[:, None] - stops[None], 0)
     decay = np.exp(-_LEAD_RATE * early - _TRAIL_RATE * late)  # [n, phones]
-    # A phone pulls for as long as it lasts: short ones reach their target less (undershoot at speed).
+    # A phone pulls for as long as it lasts: short ones reach their target less (undershoot at
+    # speed).
     weight = np.minimum((stops - starts) / 0.06, 1.0)[None] * decay
     dominance = weight[:, :, None] * _STRENGTHS[classes][None] ** 1.5
     curves = (dominance * _TARGETS[classes][None]).sum(1) / dominance.sum(1)
     inside = (times[:, None] >= starts[None]) & (times[:, None] < stops[None])
     closed = (inside * (classes == VISEME_NAMES.index("pbm"))[None]).any(1)
     # Contact is a collision, no average: while p, b, m last the lips are shut, whatever comes next.
-    soft = np.convolve(np.pad(closed.astype(np.float32), 1, mode="edge"), (0.25, 0.5, 0.25), "valid")
+    soft = np.convolve(
+        np.pad(closed.astype(np.float32), 1, mode="edge"), (0.25, 0.5, 0.25), "valid"
+    )
     curves[:, _CLOSURE] = np.maximum(curves[:, _CLOSURE], soft)
     return curves.astype(np.float32)
 
@@ -123,7 +127,8 @@ def expression_weights(
 ) -> np.ndarray:
     """Weights [n, len(names)] float32 for ARKit-named expressions from articulator curves [n, 8].
 
-    strength scales how far this speaker moves (about 0.7 mumbling to 1.2 clear); closures stay whole.
+    strength scales how far this speaker moves (about 0.7 mumbling to 1.2 clear); closures stay
+    whole.
     """
     jaw, wide, pucker, funnel, press, lower, upper, tuck = np.moveaxis(curves, -1, 0)
     moving = strength * (1 - press)

@@ -2,8 +2,8 @@
 
 Learning sound to mouth shape through pixels is what makes a small budget fail, so the encoder is
 trained alone on labels that cost nothing: articulators and visemes of synthesised speech in many
-languages, the same from the word times of real clips, and lips measured on real clips. Everything is
-heard under noise, babble, echo, telephone bands and level changes.
+languages, the same from the word times of real clips, and lips measured on real clips. Everything
+is heard under noise, babble, echo, telephone bands and level changes.
 
     python -m omnisync_core.training.voice DATA OUT --minutes 12
 
@@ -167,7 +167,7 @@ def grid_utterances(folder: Path) -> dict[str, Utterance]:
 
 
 def augment(waveform: Tensor, babble: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise (white to brown) and babble at 0..35 dB, echo, band limits and gain: [b, n] -> [b, n]."""
+    """Noise (white to brown) and babble at 0..35 dB, echo, band limits, gain: [b, n] -> [b, n]."""
     count, samples = waveform.shape
     rand = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
     spectrum = torch.fft.rfft(waveform)
@@ -211,7 +211,9 @@ class VoiceHeads(nn.Module):
     def loss(self, tokens: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Sum of the three losses where labels are known; tokens [b m d]."""
         total = F.cross_entropy(
-            rearrange(self.visemes(tokens), "b m k -> b k m"), batch["visemes"], label_smoothing=0.05
+            rearrange(self.visemes(tokens), "b m k -> b k m"),
+            batch["visemes"],
+            label_smoothing=0.05,
         )
         for head, name, weight in (
             (self.articulators, "articulators", 10.0),
@@ -242,7 +244,13 @@ def _batch(
         rows["babble"].append(np.resize(np.roll(other.waveform, rng.integers(16000)), len(wave)))
         rest = one.articulators[0] if len(one.articulators) else np.zeros(8, np.float32)
         rows["articulators"].append(
-            np.concatenate([np.tile(rest, (around[0], 1)), one.articulators[low:high], np.tile(rest, (around[1], 1))])
+            np.concatenate(
+                [
+                    np.tile(rest, (around[0], 1)),
+                    one.articulators[low:high],
+                    np.tile(rest, (around[1], 1)),
+                ]
+            )
         )
         classes = one.visemes[low:high]
         outside = IGNORED if (one.visemes == IGNORED).all() else 0
@@ -303,7 +311,7 @@ def train(pool: list[Utterance], held_out: list[Utterance], out: Path, *, minute
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Teach the voice encoder to name the mouth.")
     parser.add_argument("data", type=Path, help="folder that holds clips/train")
     parser.add_argument("out", type=Path, help="folder for voice.safetensors and voice.jsonl")
     parser.add_argument("--minutes", type=float, default=12)
