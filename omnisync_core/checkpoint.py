@@ -46,7 +46,8 @@ def load_model(
     """
     path = weights_path(str(model)) if str(model) in EMBEDDED else Path(model)
     config, tensors = _read(path)
-    loaded = OmniSync(config)
+    with torch.device("meta"):  # the file's own tensors become the parameters: no second copy
+        loaded = OmniSync(config)
     expected = {name: tuple(value.shape) for name, value in loaded.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if expected != found:
@@ -55,7 +56,7 @@ def load_model(
             f"{path} does not fit its own config: {len(odd)} tensors are missing, unknown or of "
             f"another shape, first {odd[0]}. Use a checkpoint that this version's training wrote."
         )
-    loaded.load_state_dict(tensors)
+    loaded.load_state_dict(tensors, assign=True)
     return loaded.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 

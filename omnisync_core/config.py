@@ -1,9 +1,10 @@
-"""All knobs: what a network is (ModelConfig, kept inside its checkpoint) and what a run does (SyncOptions)."""
+"""All knobs: what a network is (ModelConfig, kept in its checkpoint), and what a run does."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from .errors import UserError
 
@@ -38,6 +39,9 @@ class ModelConfig:
     """Channels of the voiceprint."""
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name != "name" and (type(value) is not int or value < 1):
+                raise UserError(f"A model's {name} must be a whole number above 0; got {value!r}.")
         for width, heads, what in (
             (self.width, self.heads, "width"),
             (self.audio_width, self.audio_heads, "audio_width"),
@@ -47,12 +51,73 @@ class ModelConfig:
                     f"A model's {what} must divide into heads of a multiple of 4 channels; "
                     f"got {what}={width} and {heads} heads."
                 )
-        if min(self.depth, self.patch, self.audio_depth, self.detail_width) < 1 or self.crop < 8:
-            raise UserError("A model needs at least one block, one audio layer and a crop of 8 pixels.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the checkpoint's header."""
         return asdict(self)
+
+
+Profile = Literal["seed", "paper", "constant"]
+Solver = Literal["euler", "heun"]
+Length = Literal["silence", "cut", "loop", "bounce", "freeze"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions:
+    """One run. The command line and the nodes show the same fields with the same words."""
+
+    steps: int = 6
+    """Sampling steps, 1 to 1000. More is slower and a little sharper."""
+    seed: int = 0
+    """The same seed gives the same result."""
+    tau: float = 0.92
+    """Where sampling starts: 0 returns the source, 1 starts from plain noise."""
+    spatial_scale: float = 1.0
+    """How strongly guidance edits the place of the mouth; 0 leaves it to the unguided network."""
+    temporal_scale: float = 1.0
+    """How strongly guidance follows the timing of the voice."""
+    profile: Profile = "constant"
+    """Guidance schedule: constant, seed (two sigmoids) or paper (one power curve)."""
+    solver: Solver = "euler"
+    """euler, or heun (twice the work per step, more exact)."""
+    churn: float = 0.0
+    """Noise injected again by phase: livelier texture, less steady. 0 is deterministic."""
+    region: str = "auto"
+    """Where the mouth is: auto, full, x,y,w,h in pixels, or a JSON file with one box per frame."""
+    length: Length = "silence"
+    """When voice and video differ in length: silence keeps the video's length, cut ends both at the
+    shorter one, loop, bounce and freeze lengthen the video until a longer voice ends."""
+    lossless: bool = False
+    """Write without loss: FFV1 in .mkv, x264 without loss in .mp4 and .mov."""
+    window: int = 16
+    """Frames that the network sees at once."""
+    overlap: int = 4
+    """Frames that neighbouring windows share and blend."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("steps", 1, 1000),
+            ("tau", 0, 1),
+            ("spatial_scale", 0, 20),
+            ("temporal_scale", 0, 20),
+            ("churn", 0, 1),
+            ("window", 1, 256),
+            ("seed", 0, 2**63 - 1),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise UserError(f"{name} must lie between {low} and {high}; got {value}.")
+        if not 0 <= self.overlap <= self.window // 2:
+            raise UserError(
+                f"overlap must lie between 0 and half the window of {self.window} frames; "
+                f"got {self.overlap}."
+            )
+        for name, choices in (("profile", Profile), ("solver", Solver), ("length", Length)):
+            if getattr(self, name) not in get_args(choices):
+                raise UserError(
+                    f"{name} must be one of {', '.join(get_args(choices))}; "
+                    f"got {getattr(self, name)!r}."
+                )
 
 
 PRESETS: dict[str, ModelConfig] = {

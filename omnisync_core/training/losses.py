@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 # Below this flow time the velocity weight 1 / t^2 stops growing: later steps only polish, and at
 # the full weight (t = 0.05) they took most of the gradient in the first runs.
-_WEIGHT_FLOOR = 0.2
+_WEIGHT_FLOOR = 0.5
 # The mouth takes 40 % of the standard crop's width; the weight falls off over half of that.
 _MOUTH_SIGMA = 0.17
 _MOUTH_WEIGHT = 6.0

@@ -62,6 +62,8 @@ _STRENGTHS = np.array([[v.jaw] + [v.lips] * 7 for v in VISEMES], np.float32)
 # Lips start towards a sound about a tenth of a second before it and let go faster (Cohen and
 # Massaro's anticipatory and carry-over rates, in 1/s).
 _LEAD_RATE, _TRAIL_RATE = 22.0, 30.0
+# Seconds in which lips part or meet around the contact: one token of the voice.
+_CLOSING_TIME = 0.02
 _CLOSURE = ARTICULATORS.index("press")
 
 
@@ -104,13 +106,11 @@ def articulation(phones: Sequence[Phone], times: np.ndarray) -> np.ndarray:
     weight = np.minimum((stops - starts) / 0.06, 1.0)[None] * decay
     dominance = weight[:, :, None] * _STRENGTHS[classes][None] ** 1.5
     curves = (dominance * _TARGETS[classes][None]).sum(1) / dominance.sum(1)
-    inside = (times[:, None] >= starts[None]) & (times[:, None] < stops[None])
-    closed = (inside * (classes == VISEME_NAMES.index("pbm"))[None]).any(1)
-    # Contact is a collision, no average: while p, b, m last the lips are shut, whatever comes next.
-    soft = np.convolve(
-        np.pad(closed.astype(np.float32), 1, mode="edge"), (0.25, 0.5, 0.25), "valid"
-    )
-    curves[:, _CLOSURE] = np.maximum(curves[:, _CLOSURE], soft)
+    # Contact is a collision, no average: while p, b, m last the lips are shut, whatever comes next
+    # and however far apart the time stamps are.
+    gap = (early + late)[:, classes == VISEME_NAMES.index("pbm")].min(1, initial=np.inf)
+    closed = np.clip(1 - gap / _CLOSING_TIME, 0, 1)
+    curves[:, _CLOSURE] = np.maximum(curves[:, _CLOSURE], closed)
     return curves.astype(np.float32)
 
 

@@ -214,7 +214,9 @@ class VoiceHeads(nn.Module):
             rearrange(self.visemes(tokens), "b m k -> b k m"),
             batch["visemes"],
             label_smoothing=0.05,
+            reduction="sum",
         )
+        total = total / (batch["visemes"] != IGNORED).sum().clamp(min=1)
         for head, name, weight in (
             (self.articulators, "articulators", 10.0),
             (self.lips, "lips", 1.0),

@@ -1,0 +1,190 @@
+"""The command line: `omnisync sync VIDEO AUDIO -o OUT` and `omnisync demo`.
+
+Bad input ends with one sentence and exit code 2; Ctrl-C with exit code 130; neither leaves half a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TextIO, get_args, get_type_hints
+
+from . import __version__
+from .config import SyncOptions
+from .errors import UserError
+
+_DEMO_FOLDER = "omnisync_demo"
+# Which letters a field of SyncOptions is set by; the help text is the field's own docstring.
+_CHOSEN = (
+    ("steps", "sampling steps, 1 to 1000"),
+    ("seed", "the same seed gives the same result"),
+    ("tau", "where sampling starts: 0 returns the source, 1 is plain noise"),
+    ("spatial_scale", "strength of guidance on the place of the mouth"),
+    ("temporal_scale", "strength of guidance on the timing of the voice"),
+    ("profile", "guidance schedule"),
+    ("solver", "heun is more exact and takes twice the time per step"),
+    ("churn", "noise injected again by phase; 0 is deterministic"),
+    ("region", "auto, full, x,y,w,h in pixels, or a JSON file with one box per frame"),
+    ("length", "when voice and video differ in length (see `omnisync sync --help` end)"),
+    ("window", "frames that the network sees at once"),
+    ("overlap", "frames that neighbouring windows share"),
+)
+_LENGTHS = """lengths:
+  silence  keep the video's length; a shorter voice is followed by silence, a longer one is cut (default)
+  cut      end both where the shorter one ends
+  loop     a longer voice: start the video again
+  bounce   a longer voice: play the video backwards, then forwards, and so on
+  freeze   a longer voice: hold the last frame"""
+
+
+class ProgressBar:
+    """One line on a terminal: stage, frames done, time left; silent when not on a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.shown = stream, stream.isatty()
+        self.stage, self.started, self.last = "", 0.0, 0.0
+
+    def __call__(self, progress: Any) -> None:
+        now = time.monotonic()
+        if progress.stage != self.stage:
+            self.stage, self.started, self.last = progress.stage, now, 0.0
+        finished = progress.done >= progress.total
+        if not self.shown or (now - self.last < 0.1 and not finished):
+            return
+        self.last = now
+        share = min(1.0, progress.done / max(progress.total, 1))
+        left = (now - self.started) * (1 - share) / share if share > 0 else 0.0
+        bar = "#" * round(30 * share)
+        words = {"locate": "finding the mouth", "edit": "moving the lips"}[progress.stage]
+        self.stream.write(
+            f"\r{words:<18}[{bar:<30}] {int(progress.done)}/{progress.total} frames, "
+            f"{int(left) // 60}:{int(left) % 60:02d} left "
+        )
+        if finished:
+            self.stream.write("\n")
+        self.stream.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="omnisync", description="Make any video speak a new voice: matching lips, no mask."
+    )
+    parser.add_argument("--version", action="version", version=f"omnisync {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    sync = commands.add_parser(
+        "sync",
+        help="video + voice -> the same video with matching lips",
+        epilog=_LENGTHS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sync.add_argument("video", type=Path, help="any video file")
+    sync.add_argument("audio", type=Path, help="wav, flac, mp3, m4a ..., or a video with sound")
+    sync.add_argument("-o", "--output", type=Path, required=True, help=".mp4, .mov or .mkv to write")
+    sync.add_argument("--lossless", action="store_true", help="FFV1 in .mkv, lossless x264 in .mp4")
+    sync.add_argument(
+        "--compare", type=Path, metavar="FILE", help="also write source and result side by side"
+    )
+    demo = commands.add_parser("demo", help="run the clip that comes with the package")
+    demo.add_argument(
+        "-o", "--output", type=Path, default=Path(_DEMO_FOLDER), help="folder for the result"
+    )
+    hints, defaults = get_type_hints(SyncOptions), {f.name: f.default for f in fields(SyncOptions)}
+    for name, text in _CHOSEN:
+        sync.add_argument(
+            "--" + name.replace("_", "-"),
+            type=hints[name] if isinstance(hints[name], type) else str,
+            choices=get_args(hints[name]) or None,
+            default=defaults[name],
+            help=f"{text} (default {defaults[name]})",
+        )
+    for command in (sync, demo):
+        command.add_argument(
+            "--model", default="mini", help="embedded model or .safetensors file (default mini)"
+        )
+        command.add_argument("--device", default="auto", help="auto, cpu, cuda, mps ... (auto)")
+        command.add_argument(
+            "--dtype", choices=("float32", "bfloat16", "float16"), default="float32"
+        )
+    return parser
+
+
+def _load(arguments: argparse.Namespace):
+    import torch
+
+    from .checkpoint import load_model
+
+    name = arguments.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.backends.mps.is_available():
+            name = "mps"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"The device {name!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "leave --device out or write --device cpu."
+        ) from None
+    return load_model(arguments.model, device=device, dtype=getattr(torch, arguments.dtype))
+
+
+def _sync(arguments: argparse.Namespace) -> None:
+    from .pipeline import sync_video
+
+    chosen = {name: getattr(arguments, name) for name, _ in _CHOSEN}
+    options = SyncOptions(**chosen, lossless=arguments.lossless)
+    summary = sync_video(
+        _load(arguments),
+        arguments.video,
+        arguments.audio,
+        arguments.output,
+        options=options,
+        callback=ProgressBar(sys.stderr),
+        compare=arguments.compare,
+    )
+    passed = summary.frames - summary.edited
+    text = f"{arguments.output}: {summary.frames} frames, {summary.edited} edited"
+    if passed:
+        text += f", {passed} without a visible mouth passed through unchanged"
+    sys.stdout.write(f"{text} ({sum(summary.seconds.values()):.1f} s)\n")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    folder = Path(str(resources.files(__package__))) / "demo"
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {arguments.output} cannot be made ({error.strerror}); name another with -o."
+        ) from None
+    for name, _ in _CHOSEN:
+        setattr(arguments, name, getattr(SyncOptions(), name))
+    arguments.video, arguments.audio = folder / "character.mp4", folder / "voice.wav"
+    arguments.compare, arguments.lossless = arguments.output / "compare.mp4", False
+    arguments.output = arguments.output / "result.mp4"
+    _sync(arguments)
+    sys.stdout.write(f"Side by side with the source: {arguments.compare}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        (_sync if arguments.command == "sync" else _demo)(arguments)
+    except UserError as error:
+        sys.stderr.write(f"omnisync: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nomnisync: stopped; no file was left half-written\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,420 @@
+"""The story: a video and a voice in, the same video with matching lips out.
+
+    region -> audio -> flow init -> sampling -> composite -> video
+
+Frames stream through. A first pass over the video finds the mouth in every frame (a few numbers are
+kept of each), a second one edits window by window and writes; neither ever holds the whole video.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .audio import SAMPLE_RATE
+from .composite import paste_crop, side_by_side, take_crop
+from .config import SyncOptions
+from .errors import UserError
+from .flow_init import NoiseStream, is_cut, start_point
+from .guidance import mouth_map, st_cfg
+from .locator import MouthLocator
+from .media import (
+    AudioSource,
+    FrameWriter,
+    check_output,
+    match_length,
+    probe_video,
+    read_audio,
+    read_frames,
+    read_plan,
+)
+from .model import FrameAudio, OmniSync
+from .region import Box, Track, parse_region, smooth_track
+from .sampler import Step, sample, time_grid
+from .windows import plan_windows
+
+# Cuts are looked for on thumbnails: they show in any size, and noise does not.
+_THUMBNAIL = 64
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; a callback gets one after every frame located and every sampling step."""
+
+    stage: str
+    """"locate" or "edit"."""
+    done: float
+    """Frames finished; between whole numbers while a window is being sampled."""
+    total: int
+    """Frames in all."""
+    preview: Tensor | None = None
+    """The mouth crop as it is now, [3 h w] in [-1, 1], or None."""
+
+
+Callback = Callable[[Progress], None]
+"""May raise to cancel: nothing half-written remains."""
+
+
+@dataclass
+class Summary:
+    """What a run did."""
+
+    frames: int = 0
+    """Frames written."""
+    edited: int = 0
+    """Frames with new lips; the others passed through unchanged."""
+    windows: int = 0
+    """Windows sampled."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall seconds per stage; "edit" holds "flow init", "sampling", "composite" and the writing."""
+
+    def add_time(self, stage: str, started: float) -> float:
+        """Book the time since started (time.perf_counter) under a stage; returns the time now."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - started
+        return now
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """One box or None per frame, and the indexes of frames that begin a new shot."""
+
+    track: Track
+    cuts: tuple[int, ...] = ()
+
+    def at(self, source: np.ndarray) -> Tracking:
+        """The tracking of a sequence of frame indexes; a jump in it is a cut as well."""
+        jumps = np.abs(np.diff(source)) > 1
+        cut_before = np.isin(source[1:], self.cuts) & (np.diff(source) != 0)
+        cuts = tuple(int(i) + 1 for i in np.flatnonzero(jumps | cut_before))
+        return Tracking([self.track[i] for i in source], cuts)
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """[start, stop) of each stretch of frames with a box and without a cut inside."""
+        start = None
+        for i, box in enumerate([*self.track, None]):
+            if start is not None and (box is None or i in self.cuts):
+                yield start, i
+                start = None
+            if box is not None and start is None:
+                start = i
+
+
+def track_mouth(
+    frames: Iterable[np.ndarray],
+    times: np.ndarray,
+    *,
+    region: str = "auto",
+    callback: Callback | None = None,
+) -> Tracking:
+    """Where the mouth is: frames uint8 [h, w, 3] in order, times [f] in seconds -> Tracking.
+
+    region: see SyncOptions.region. Raises UserError for a region that does not fit the frames.
+    """
+    boxes: list[Box | None] = []
+    cuts: list[int] = []
+    given: Track | str | None = None
+    before: Tensor | None = None
+    locator: MouthLocator | None = None
+    followed: Iterator[Box | None] = iter(())
+    queue: deque[np.ndarray] = deque()
+    for i, frame in enumerate(frames):
+        if given is None:
+            height, width = frame.shape[:2]
+            given = parse_region(region, frames=len(times), width=width, height=height)
+            if given == "auto":
+                locator = MouthLocator.load()
+                followed = locator.follow(iter(queue.popleft, None))
+        small = _thumbnail(frame)
+        if before is not None and is_cut(before, small):
+            cuts.append(i)
+        before = small
+        if locator is not None:
+            queue.append(frame)
+            boxes.append(next(followed))
+        if callback is not None:
+            callback(Progress("locate", i + 1, len(times)))
+    if isinstance(given, list):
+        return Tracking(given, tuple(cuts))
+    return Tracking(smooth_track(boxes, times[: len(boxes)], cuts), tuple(cuts))
+
+
+def _thumbnail(frame: np.ndarray) -> Tensor:
+    step = max(1, max(frame.shape[:2]) // _THUMBNAIL)
+    return torch.from_numpy(frame[::step, ::step].copy()).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def edit_window(
+    model: OmniSync,
+    source: Tensor,
+    noise: Tensor,
+    audio: FrameAudio,
+    *,
+    options: SyncOptions,
+    generator: torch.Generator | None = None,
+    callback: Callable[[Step], None] | None = None,
+) -> Tensor:
+    """Flow init and guided sampling of one window: source and noise [f 3 h w] -> edited [f 3 h w].
+
+    source in [-1, 1]; noise unit Gaussian; audio of the same frames.
+    """
+    weights = next(model.parameters())
+    source, noise = source[None].to(weights), noise[None].to(weights)
+    velocity = st_cfg(
+        lambda x, t, names: model.velocities(x, t, source, audio, names),
+        spatial_scale=options.spatial_scale,
+        temporal_scale=options.temporal_scale,
+        profile=options.profile,
+        mouth_map=None if _unguided(options) else mouth_map(*source.shape[-2:]).to(weights),
+    )
+    edited = sample(
+        velocity,
+        start_point(source, noise, options.tau),
+        time_grid(options.steps, options.tau),
+        solver=options.solver,
+        churn=options.churn,
+        generator=generator,
+        callback=callback,
+    )
+    return edited[0].float().clamp(-1, 1).cpu()
+
+
+def _unguided(options: SyncOptions) -> bool:
+    """Whether the scales ask for the plain conditional network: one pass per step, no map."""
+    return options.profile == "constant" and options.spatial_scale == options.temporal_scale == 1
+
+
+def edit_frames(
+    model: OmniSync,
+    frames: Iterable[np.ndarray],
+    tracking: Tracking,
+    audio: FrameAudio,
+    *,
+    options: SyncOptions,
+    noise: Callable[[int, Tensor], Tensor] | None = None,
+    callback: Callback | None = None,
+    summary: Summary | None = None,
+) -> Iterator[np.ndarray]:
+    """Edited frames uint8 [h, w, 3], in order, as many as came in; only a window is held at a time.
+
+    noise(i, crop) gives the noise [3 s s] of frame i; None is a NoiseStream of options.seed.
+    """
+    noise = noise or flow_noise(model.config.crop, options.seed)
+    editor = _Editor(model, audio, options, noise, callback, summary or Summary(), tracking)
+    return editor.stream(iter(frames))
+
+
+def flow_noise(size: int, seed: int) -> Callable[[int, Tensor], Tensor]:
+    """Noise that moves with the picture, for frames asked for in order: (i, crop [3 s s]) -> [3 s s].
+
+    Frames that are left out (no mouth) are skipped; the noise depends on seed and frame alone.
+    """
+    stream, mask = NoiseStream(seed, (3, size, size)), mouth_map(size, size)[0, 0]
+
+    def draw(i: int, crop: Tensor) -> Tensor:
+        while stream.state().index < i:
+            stream.skip()
+        return stream.next(crop, mask)
+
+    return draw
+
+
+@dataclass
+class _Held:
+    """A frame waiting for its windows."""
+
+    frame: np.ndarray
+    crop: Tensor
+    noise: Tensor
+    edited: Tensor
+
+
+@dataclass
+class _Editor:
+    """The state of one stream: the frames that later windows still need."""
+
+    model: OmniSync
+    audio: FrameAudio
+    options: SyncOptions
+    noise: Callable[[int, Tensor], Tensor]
+    callback: Callback | None
+    summary: Summary
+    tracking: Tracking
+
+    def stream(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        done = 0
+        for start, stop in self.tracking.runs():
+            yield from self._pass_through(frames, done, start)
+            yield from self._edit_run(frames, start, stop)
+            done = stop
+        yield from self._pass_through(frames, done, len(self.tracking.track))
+
+    def _pass_through(self, frames: Iterator[np.ndarray], start: int, stop: int):
+        for i in range(start, stop):
+            self._report(i + 1)
+            self.summary.frames += 1
+            yield next(frames)
+
+    def _edit_run(self, frames: Iterator[np.ndarray], start: int, stop: int):
+        size = self.model.config.crop
+        held: dict[int, _Held] = {}
+        plan = plan_windows(stop - start, window=self.options.window, overlap=self.options.overlap)
+        for k, window in enumerate(plan):
+            first, last = start + window.start, start + window.stop
+            for i in range(max([first, *(j + 1 for j in held)]), last):
+                held[i] = self._hold(i, next(frames), size)
+            self._sample(first, last, window.weights, held)
+            # What the next window does not need is finished.
+            until = start + plan[k + 1].start if k + 1 < len(plan) else stop
+            for i in range(min(held), until):
+                yield self._finish(i, held.pop(i))
+
+    def _hold(self, i: int, frame: np.ndarray, size: int) -> _Held:
+        started = time.perf_counter()
+        crop = take_crop(frame, self._box(i), size)
+        held = _Held(frame, crop, self.noise(i, crop), torch.zeros_like(crop))
+        self.summary.add_time("flow init", started)
+        return held
+
+    def _box(self, i: int) -> Box:
+        box = self.tracking.track[i]
+        assert box is not None  # runs() leaves such frames out
+        return box
+
+    def _sample(self, first: int, last: int, weights: np.ndarray, held: dict[int, _Held]) -> None:
+        started = time.perf_counter()
+        window = [held[i] for i in range(first, last)]
+
+        def report(step: Step) -> None:
+            share = (step.index + 1) / step.total
+            self._report(first + share * (last - first), step.x[0, -1].float().cpu())
+
+        edited = edit_window(
+            self.model,
+            torch.stack([one.crop for one in window]),
+            torch.stack([one.noise for one in window]),
+            self.audio.span(first, last),
+            options=self.options,
+            # From the seed and the window's place: the same whatever ran before.
+            generator=torch.Generator().manual_seed(self.options.seed * 1_000_003 + first),
+            callback=report,
+        )
+        for one, result, weight in zip(window, edited, weights, strict=True):
+            one.edited += float(weight) * result
+        self.summary.windows += 1
+        self.summary.add_time("sampling", started)
+
+    def _finish(self, i: int, held: _Held) -> np.ndarray:
+        started = time.perf_counter()
+        result = paste_crop(held.frame, self._box(i), held.crop, held.edited)
+        self.summary.frames += 1
+        self.summary.edited += 1
+        self.summary.add_time("composite", started)
+        return result
+
+    def _report(self, done: float, preview: Tensor | None = None) -> None:
+        if self.callback is not None:
+            self.callback(Progress("edit", done, len(self.tracking.track), preview))
+
+
+def sync_frames(
+    model: OmniSync,
+    frames: Sequence[np.ndarray] | np.ndarray,
+    waveform: np.ndarray,
+    times: np.ndarray,
+    *,
+    options: SyncOptions | None = None,
+    callback: Callback | None = None,
+    summary: Summary | None = None,
+) -> np.ndarray:
+    """Frames in memory: uint8 [f, h, w, 3], mono waveform [n] at 16 kHz, times [f] s -> the same shape.
+
+    Raises UserError when there are no frames or the times do not fit them.
+    """
+    options = options or SyncOptions()
+    if len(frames) == 0 or len(frames) != len(times):
+        raise UserError(
+            f"Expected at least one frame and one time per frame; got {len(frames)} frames and "
+            f"{len(times)} times."
+        )
+    tracking = track_mouth(frames, times, region=options.region, callback=callback)
+    audio = model.encode_audio(torch.from_numpy(waveform), torch.from_numpy(times))
+    edited = edit_frames(
+        model, frames, tracking, audio, options=options, callback=callback, summary=summary
+    )
+    return np.stack(list(edited))
+
+
+def sync_video(
+    model: OmniSync,
+    video: str | Path,
+    audio: AudioSource,
+    output: str | Path,
+    *,
+    options: SyncOptions | None = None,
+    callback: Callback | None = None,
+    compare: str | Path | None = None,
+) -> Summary:
+    """File to file: video path, audio (a path, or samples [channels, n] and their rate) -> output.
+
+    compare: also write source and result side by side there. Returns what was done. Raises UserError
+    for bad input; whatever goes wrong, no half-written file is left.
+    """
+    options, summary, started = options or SyncOptions(), Summary(), time.perf_counter()
+    paths = [audio] if isinstance(audio, (str, Path)) else []
+    for path in (output, compare):
+        if path is not None:  # now, and not after an hour's work
+            check_output(path, inputs=[video, *paths])
+    info = probe_video(video)
+    waveform = read_audio(audio, rate=SAMPLE_RATE)
+    plan = match_length(info, len(waveform) / SAMPLE_RATE, options.length)
+    started = summary.add_time("read", started)
+    found = track_mouth(
+        read_frames(video, info=info), info.times, region=options.region, callback=callback
+    )
+    tracking = found.at(plan.frames)
+    started = summary.add_time("locate", started)
+    heard = model.encode_audio(torch.from_numpy(waveform), torch.from_numpy(plan.times))
+    started = summary.add_time("audio", started)
+
+    shown: deque[np.ndarray] = deque()  # source frames between reading and writing, for compare
+
+    def source() -> Iterator[np.ndarray]:
+        for frame in read_plan(video, plan.frames, info=info):
+            if compare is not None:
+                shown.append(frame)
+            yield frame
+
+    edited = edit_frames(
+        model, source(), tracking, heard, options=options, callback=callback, summary=summary
+    )
+    writer = {
+        "height": info.height,
+        "rate": info.rate,
+        "times": plan.times if info.variable_rate else None,
+        "audio": audio,
+        "seconds": plan.duration,
+        "display": info.display,
+        "metadata": {"omnisync_model": model.config.name},
+    }
+    with ExitStack() as files:
+        result = files.enter_context(
+            FrameWriter(output, width=info.width, lossless=options.lossless, **writer)
+        )
+        both = compare and files.enter_context(
+            FrameWriter(compare, width=2 * info.width, **writer)
+        )
+        for frame in edited:
+            result.write(frame)
+            if both:
+                both.write(side_by_side(shown.popleft(), frame))
+    summary.add_time("edit", started)
+    return summary
