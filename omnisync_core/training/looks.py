@@ -1,7 +1,7 @@
 """What happens to a picture after the scene: lens, sensor, grading, compression, drawn styles.
 
-In and out: pictures f32 [h, w, 3] in [0, 1], display values. A `Look` of the camera is drawn once per
-clip and applied to source and target alike, so that a pair differs only where the lips do.
+In: linear light f32 [h, w, 3]; out: display pictures uint8. A `Finish` is drawn once per clip and
+applied to source and target alike, so that a pair differs only where the lips do.
 """
 
 from __future__ import annotations
@@ -19,71 +19,100 @@ class Finish:
     """One camera and one manner of drawing."""
 
     style: str
+    shrink: float
+    """The picture was this much smaller once (1: never)."""
     blur: float
     """Gaussian, pixels."""
+    smear: tuple[float, float]
+    """Motion blur along (x, y), pixels."""
     noise: float
     """Standard deviation of the sensor noise."""
+    noise_size: float
+    """Width of its grains, pixels."""
     quality: int
     """JPEG quality, 0: none."""
     mix: np.ndarray
     """Colour matrix [3, 3]."""
     gamma: float
+    lift: float
+    """Brightness of black: haze, faded film."""
     ink: float
     """Strength of contour lines in the drawn styles."""
 
     @staticmethod
     def draw(rng: np.random.Generator, *, style: str | None = None) -> Finish:
-        """A random camera; about a quarter of them draw instead of photographing."""
+        """A random camera; a quarter of them draw instead of photographing."""
         if style is None:
             style = str(rng.choice(STYLES, p=[0.75, 0.08, 0.07, 0.06, 0.04]))
-        dark = rng.random() < 0.15
-        saturation = rng.uniform(0.6, 1.25)
+        dark = rng.random() < 0.12
         grey = np.full((3, 3), 1 / 3)
-        mix = grey + (np.eye(3) - grey) * saturation
-        mix = mix * rng.uniform(0.92, 1.08, 3)[:, None] * (rng.uniform(0.35, 0.7) if dark else 1)
+        mix = grey + (np.eye(3) - grey) * rng.uniform(0.6, 1.25)
+        mix = mix * rng.uniform(0.92, 1.08, 3)[:, None] * (rng.uniform(0.4, 0.75) if dark else 1)
+        smear = rng.normal(size=2) * 1.2 if rng.random() < 0.12 else np.zeros(2)
         return Finish(
             style=style,
-            blur=float(rng.choice([0, 0.4, 0.7, 1.1])) * float(rng.uniform(0.7, 1.2)),
-            noise=float(rng.uniform(0.015, 0.05) if dark else rng.choice([0, 0.006, 0.015, 0.03])),
+            shrink=float(rng.uniform(0.35, 0.9)) if rng.random() < 0.35 else 1.0,
+            blur=float(rng.choice([0, 0, 0.5, 0.8, 1.2]) * rng.uniform(0.7, 1.2)),
+            smear=(float(smear[0]), float(smear[1])),
+            noise=float(rng.uniform(0.01, 0.04) if dark else rng.choice([0, 0.005, 0.012, 0.025])),
+            noise_size=float(rng.uniform(0.4, 0.9)) if rng.random() < 0.5 else 0.0,
             quality=int(rng.integers(40, 96)) if rng.random() < 0.5 else 0,
             mix=mix.astype(np.float32),
-            gamma=float(np.exp(rng.normal() * 0.12)),
+            gamma=float(np.exp(rng.normal() * 0.15)),
+            lift=float(rng.uniform(0, 0.12)) if rng.random() < 0.3 else 0.0,
             ink=float(rng.uniform(0.5, 1)),
         )
 
     def grain(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-        """This frame's sensor noise [h, w, 3]; the pair shares it."""
+        """This frame's sensor noise [h, w, 3] (or nothing, [1, 1, 3]); a pair shares it."""
         if not self.noise or self.style != "photo":
             return np.zeros((1, 1, 3), np.float32)
-        grain = rng.standard_normal((height, width, 3), dtype=np.float32) * np.float32(self.noise)
-        return grain
+        grain = rng.standard_normal((height, width, 3), dtype=np.float32)
+        if self.noise_size:
+            # A Gaussian of width s leaves 1 / (2 s sqrt(pi)) of white noise's deviation.
+            blurred = cv2.GaussianBlur(grain, (0, 0), self.noise_size)
+            grain = blurred * max(1.0, 3.54 * self.noise_size)
+        return grain * np.float32(self.noise)
 
     def apply(self, linear: np.ndarray, lines: np.ndarray, grain: np.ndarray) -> np.ndarray:
         """Linear light [h, w, 3] and contour lines [h, w] -> display picture uint8 [h, w, 3]."""
-        picture = display(linear)
+        height, width = linear.shape[:2]
+        if self.shrink < 1:
+            area = max(8, round(width * self.shrink)), max(8, round(height * self.shrink))
+            linear = cv2.resize(linear, area, interpolation=cv2.INTER_AREA)
+            linear = cv2.resize(linear, (width, height), interpolation=cv2.INTER_LINEAR)
+        picture = _display(linear)
         if self.style == "pencil":
             picture = _pencil(picture, lines * self.ink)
         elif self.style == "oil":
             picture = _oil(picture)
         elif self.style in ("cel", "flat"):
-            picture = picture * (1 - self.ink * lines[..., None])
-        picture = picture @ self.mix.T
-        if self.gamma != 1:
-            picture = np.maximum(picture, 0) ** np.float32(self.gamma)
-        if self.blur > 0.3:
-            picture = cv2.GaussianBlur(picture, (0, 0), self.blur)
-        out = np.clip((picture + grain) * 255 + 0.5, 0, 255).astype(np.uint8)
+            picture *= 1 - self.ink * lines[..., None]
+        picture = np.maximum(cv2.transform(picture, self.mix), 0) ** np.float32(self.gamma)
+        picture = self._optics(picture * np.float32(1 - self.lift) + np.float32(self.lift))
+        out = cv2.convertScaleAbs(np.maximum(picture + grain, 0), alpha=255)
         if self.quality:
             _, coded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
             out = cv2.imdecode(coded, cv2.IMREAD_COLOR)
         return out
 
+    def _optics(self, picture: np.ndarray) -> np.ndarray:
+        if self.blur > 0.3:
+            picture = cv2.GaussianBlur(picture, (0, 0), self.blur)
+        length = float(np.hypot(*self.smear))
+        if length > 0.5:
+            kernel = np.zeros((9, 9), np.float32)
+            way = np.clip(np.array(self.smear) * 8, -60, 60).astype(int)
+            start, end = (int(64 - way[0]), int(64 - way[1])), (int(64 + way[0]), int(64 + way[1]))
+            cv2.line(kernel, start, end, 1.0, 1, cv2.LINE_AA, 4)
+            picture = cv2.filter2D(picture, -1, kernel / kernel.sum())
+        return picture
 
-def display(linear: np.ndarray) -> np.ndarray:
-    """Linear light >= 0 -> display values in [0, 1] with a soft shoulder above 0.8."""
-    over = np.maximum(linear - 0.8, 0)
-    soft = np.minimum(linear, 0.8) + 0.2 * (over / (over + 0.2))
-    return np.sqrt(soft)
+
+def _display(linear: np.ndarray) -> np.ndarray:
+    """Linear light >= 0 -> display values in [0, 1) with a soft shoulder above 0.8."""
+    over = np.maximum(linear - np.float32(0.8), 0)
+    return np.sqrt(linear - over * (over / (over + np.float32(0.2))))
 
 
 def _pencil(picture: np.ndarray, lines: np.ndarray) -> np.ndarray:
@@ -103,7 +132,7 @@ def _oil(picture: np.ndarray) -> np.ndarray:
     best, out = None, mean
     for dy in (0, r):
         for dx in (0, r):
-            shift = np.float32([[1, 0, dx], [0, 1, dy]])
+            shift = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
             area = picture.shape[1], picture.shape[0]
             moved = cv2.warpAffine(mean, shift, area, borderMode=cv2.BORDER_REPLICATE)
             wild = cv2.warpAffine(spread, shift, area, borderMode=cv2.BORDER_REPLICATE)

@@ -2,7 +2,8 @@
 
 In: vertices [n, 3] (x right, y up, z towards the camera, centimetres), triangles [m, 3]; a screen
 has x right, y down, in samples. Out: nearest triangle per sample, then linear-light colour
-[h, w, 3] averaged over 2 x 2 samples.
+[h, w, 3] averaged over 2 x 2 samples. All arrays are float32 or int32: mixing in wider types
+halves the speed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,42 @@ def deform(
             out[i, 0] += w * delta[k, 0]
             out[i, 1] += w * delta[k, 1]
             out[i, 2] += w * delta[k, 2]
+    return out
+
+
+@numba.njit(fastmath=True, cache=True)
+def turn(
+    verts: np.ndarray, held: np.ndarray, free: np.ndarray, fixed: np.ndarray, pivot: np.ndarray
+) -> np.ndarray:
+    """Vertices [n, 3] under a blend of two rigid motions [3, 4] about the pivot: a share held [n]
+    follows `fixed` (the shoulders), the rest `free` (the head)."""
+    out = np.empty_like(verts)
+    motion = np.empty((3, 4), np.float32)
+    for i in range(len(verts)):
+        x, y, z = verts[i, 0] - pivot[0], verts[i, 1] - pivot[1], verts[i, 2] - pivot[2]
+        h = held[i]
+        for r in range(3):
+            for c in range(4):
+                motion[r, c] = free[r, c] + (fixed[r, c] - free[r, c]) * h
+            out[i, r] = (
+                motion[r, 0] * x + motion[r, 1] * y + motion[r, 2] * z + motion[r, 3] + pivot[r]
+            )
+    return out
+
+
+@numba.njit(fastmath=True, cache=True)
+def project(
+    verts: np.ndarray, distance: float, left: float, top: float, scale: float
+) -> np.ndarray:
+    """Perspective from `distance` cm: [n, 3] -> samples (x, y), and z as the nearness."""
+    out = np.empty_like(verts)
+    away, x0, y0 = np.float32(distance), np.float32(left), np.float32(top)
+    size = np.float32(scale)
+    for i in range(len(verts)):
+        grow = away / (away - verts[i, 2])
+        out[i, 0] = (verts[i, 0] * grow - x0) * size
+        out[i, 1] = (-verts[i, 1] * grow - y0) * size
+        out[i, 2] = verts[i, 2]
     return out
 
 
@@ -64,44 +101,55 @@ def nearest(
     """
     which = np.full((height, width), -1, np.int32)
     bary = np.empty((height, width, 2), np.float32)
-    near = np.full((height, width), -1e9, np.float32)
-    half = np.float32(0.5)
+    near = np.full((height, width), np.float32(-1e9))
+    half, one, zero = np.float32(0.5), np.float32(1), np.float32(0)
+    wide, high = np.float32(width), np.float32(height)
     for m in range(len(triangles)):
         i, j, k = triangles[m, 0], triangles[m, 1], triangles[m, 2]
-        x0, y0 = screen[i, 0], screen[i, 1]
-        x1, y1 = screen[j, 0], screen[j, 1]
-        x2, y2 = screen[k, 0], screen[k, 1]
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area >= 0:  # y points down: counter-clockwise outside is negative here
+        y0, y1, y2 = screen[i, 1], screen[j, 1], screen[k, 1]
+        low, most = min(y0, y1, y2), max(y0, y1, y2)
+        if most <= zero or low >= high:
             continue
-        left = max(int(np.ceil(min(x0, x1, x2) - half)), 0)
-        right = min(int(np.floor(max(x0, x1, x2) - half)), width - 1)
-        top = max(int(np.ceil(min(y0, y1, y2) - half)), 0)
-        bottom = min(int(np.floor(max(y0, y1, y2) - half)), height - 1)
+        x0, x1, x2 = screen[i, 0], screen[j, 0], screen[k, 0]
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area >= zero:  # y points down: counter-clockwise outside is negative here
+            continue
+        first, last = min(x0, x1, x2), max(x0, x1, x2)
+        if last <= zero or first >= wide:
+            continue
+        left = np.int32(max(np.ceil(first - half), zero))
+        right = np.int32(min(np.floor(last - half), wide - one))
+        top = np.int32(max(np.ceil(low - half), zero))
+        bottom = np.int32(min(np.floor(most - half), high - one))
         if left > right or top > bottom:
             continue
-        inverse = np.float32(1) / area
+        inverse = one / area
+        bx, by = (y2 - y0) * inverse, (x0 - x2) * inverse
+        cx, cy = (y0 - y1) * inverse, (x1 - x0) * inverse
         z0, z1, z2 = screen[i, 2], screen[j, 2], screen[k, 2]
+        px = np.float32(left) + half - x0
         for y in range(top, bottom + 1):
-            py = y + half
+            py = np.float32(y) + half - y0
+            b = px * bx + py * by
+            c = px * cx + py * cy
             for x in range(left, right + 1):
-                px = x + half
-                b = ((px - x0) * (y2 - y0) - (x2 - x0) * (py - y0)) * inverse
-                c = ((x1 - x0) * (py - y0) - (px - x0) * (y1 - y0)) * inverse
-                a = 1 - b - c
-                if a < 0 or b < 0 or c < 0:
-                    continue
-                z = a * z0 + b * z1 + c * z2
-                if z > near[y, x]:
-                    near[y, x] = z
-                    which[y, x] = m
-                    bary[y, x, 0] = a
-                    bary[y, x, 1] = b
+                a = one - b - c
+                if a >= zero and b >= zero and c >= zero:
+                    z = a * z0 + b * z1 + c * z2
+                    if z > near[y, x]:
+                        near[y, x] = z
+                        which[y, x] = m
+                        bary[y, x, 0] = a
+                        bary[y, x, 1] = b
+                b += bx
+                c += cx
     return which, bary, near
 
 
 @numba.njit(fastmath=True, cache=True)
 def light_vertices(
+    which: np.ndarray,
+    triangles: np.ndarray,
     verts: np.ndarray,
     normals: np.ndarray,
     open_to_light: np.ndarray,
@@ -109,39 +157,114 @@ def light_vertices(
     ambient: np.ndarray,
     wrap: np.ndarray,
     camera: np.ndarray,
-    hardness: float,
+    hardness: np.ndarray,
 ) -> np.ndarray:
-    """Diffuse and specular light per vertex [n, 6].
+    """Diffuse and specular light per vertex [n, 6] of the triangles seen in `which` [h, w].
 
     open_to_light [n, 1 + lights]: share of the ambient and of each light that arrives. lights
     [l, 6]: unit direction towards the light, colour. ambient [2, 3]: from above, from below.
     wrap [3]: how far each colour bleeds past the terminator (red light travels furthest in skin).
+    hardness [n]: exponent of the highlights.
     """
     out = np.empty((len(verts), 6), np.float32)
+    seen = np.zeros(len(verts), np.bool_)
+    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
+    for y in range(which.shape[0]):
+        for x in range(which.shape[1]):
+            if which[y, x] >= 0:
+                for c in range(3):
+                    seen[triangles[which[y, x], c]] = True
     for i in range(len(verts)):
+        if not seen[i]:
+            continue
         nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
-        up = np.float32(0.5) + np.float32(0.5) * ny
+        up = half + half * ny
         vx, vy, vz = camera[0] - verts[i, 0], camera[1] - verts[i, 1], camera[2] - verts[i, 2]
-        inverse = 1 / np.sqrt(vx * vx + vy * vy + vz * vz)
+        inverse = one / np.sqrt(vx * vx + vy * vy + vz * vz)
         vx, vy, vz = vx * inverse, vy * inverse, vz * inverse
-        facing = max(nx * vx + ny * vy + nz * vz, np.float32(0))
-        rim = (1 - facing) ** 4 * open_to_light[i, 0]
+        away = one - max(nx * vx + ny * vy + nz * vz, zero)
+        share = open_to_light[i, 0]
+        mirror = share * share * (np.float32(0.05) + np.float32(0.4) * away * away * away * away)
         for c in range(3):
             sky = ambient[1, c] + (ambient[0, c] - ambient[1, c]) * up
-            out[i, c] = sky * open_to_light[i, 0]
-            out[i, 3 + c] = sky * (np.float32(0.08) + np.float32(0.5) * rim)
+            out[i, c] = sky * share
+            out[i, 3 + c] = sky * mirror
         for m in range(len(lights)):
             lx, ly, lz = lights[m, 0], lights[m, 1], lights[m, 2]
             lambert = nx * lx + ny * ly + nz * lz
+            if lambert <= -wrap[0]:
+                continue
             hx, hy, hz = lx + vx, ly + vy, lz + vz
-            inverse = 1 / np.sqrt(hx * hx + hy * hy + hz * hz + np.float32(1e-9))
-            peak = max((nx * hx + ny * hy + nz * hz) * inverse, np.float32(0)) ** hardness
+            inverse = one / np.sqrt(hx * hx + hy * hy + hz * hz + np.float32(1e-9))
+            peak = zero
+            if lambert > zero:
+                peak = max((nx * hx + ny * hy + nz * hz) * inverse, zero) ** hardness[i]
+                peak *= min(lambert * np.float32(4), one)
             for c in range(3):
-                lit = max((lambert + wrap[c]) / (1 + wrap[c]), np.float32(0))
-                out[i, c] += lights[m, 3 + c] * lit * open_to_light[i, 1 + m]
-                if lambert > 0:
-                    out[i, 3 + c] += lights[m, 3 + c] * peak * open_to_light[i, 1 + m]
+                lit = max((lambert + wrap[c]) / (one + wrap[c]), zero)
+                arriving = lights[m, 3 + c] * open_to_light[i, 1 + m]
+                out[i, c] += arriving * lit
+                out[i, 3 + c] += arriving * peak
     return out
+
+
+@numba.njit(fastmath=True, inline="always")
+def _shade_sample(
+    out: np.ndarray,
+    share: np.float32,
+    m: np.int32,
+    a: np.float32,
+    b: np.float32,
+    triangles: np.ndarray,
+    light: np.ndarray,
+    tint: np.ndarray,
+    corners: np.ndarray,
+    page: np.ndarray,
+    pages: np.ndarray,
+    steps: np.float32,
+) -> None:
+    """Add the colour of one point of triangle m to out [3]."""
+    zero, one = np.float32(0), np.float32(1)
+    d = one - a - b
+    i, j, k = triangles[m, 0], triangles[m, 1], triangles[m, 2]
+    shrink = np.float32(pages.shape[2]) / np.float32(TEXELS)
+    u = (a * corners[m, 0, 0] + b * corners[m, 1, 0] + d * corners[m, 2, 0]) * shrink
+    v = (a * corners[m, 0, 1] + b * corners[m, 1, 1] + d * corners[m, 2, 1]) * shrink
+    u = min(max(u - np.float32(0.5), zero), np.float32(pages.shape[2] - 1.01))
+    v = min(max(v - np.float32(0.5), zero), np.float32(pages.shape[1] - 1.01))
+    u0, v0 = np.int32(u), np.int32(v)
+    fu, fv = u - np.float32(u0), v - np.float32(v0)
+    p = page[m]
+    w00, w01 = (one - fu) * (one - fv), fu * (one - fv)
+    w10, w11 = (one - fu) * fv, fu * fv
+    quantised = one
+    if steps > zero:
+        level = zero
+        for c in range(3):
+            level += a * light[i, c] + b * light[j, c] + d * light[k, c]
+        level = level / np.float32(3) * steps
+        quantised = np.floor(level + np.float32(0.5)) + np.float32(0.15)
+        quantised = quantised / (level + np.float32(1e-4))
+    gloss = zero
+    if steps == zero:
+        for q, w in ((0, w00), (1, w01), (2, w10), (3, w11)):
+            gloss += w * np.float32(pages[p, v0 + q // 2, u0 + q % 2, 3])
+        gloss *= (a * tint[i, 3] + b * tint[j, 3] + d * tint[k, 3]) * np.float32(1 / 255)
+    for c in range(3):
+        value = (
+            w00 * np.float32(pages[p, v0, u0, c])
+            + w01 * np.float32(pages[p, v0, u0 + 1, c])
+            + w10 * np.float32(pages[p, v0 + 1, u0, c])
+            + w11 * np.float32(pages[p, v0 + 1, u0 + 1, c])
+        ) * np.float32(1 / 255)
+        albedo = value * value * (a * tint[i, c] + b * tint[j, c] + d * tint[k, c])
+        diffuse = a * light[i, c] + b * light[j, c] + d * light[k, c]
+        shine = a * light[i, 3 + c] + b * light[j, 3 + c] + d * light[k, 3 + c]
+        out[c] += share * (albedo * diffuse * quantised + gloss * shine)
+
+
+TEXELS = 744
+"""Width of the pages in whose texels the corners are given; smaller pages are their copies."""
 
 
 @numba.njit(fastmath=True, cache=True)
@@ -166,47 +289,32 @@ def shade(
     height, width = ground.shape[0], ground.shape[1]
     out = np.zeros((height, width, 3), np.float32)
     cover = np.zeros((height, width), np.float32)
-    th, tw = pages.shape[1], pages.shape[2]
-    share = np.float32(1 / (SAMPLES * SAMPLES))
-    albedo = np.empty(4, np.float32)
-    for y in range(height * SAMPLES):
-        for x in range(width * SAMPLES):
-            row, column = y // SAMPLES, x // SAMPLES
+    quarter, half, stepped = np.float32(0.25), np.float32(0.5), np.float32(steps)
+    for row in range(height):
+        y = 2 * row
+        for column in range(width):
+            x = 2 * column
             m = which[y, x]
-            if m < 0:
-                for c in range(3):
-                    out[row, column, c] += share * ground[row, column, c]
+            if m >= 0 and m == which[y, x + 1] == which[y + 1, x] == which[y + 1, x + 1]:
+                cover[row, column] = 1
+                # Barycentrics are linear: the middle of the diagonal is the pixel's centre.
+                a = (bary[y, x, 0] + bary[y + 1, x + 1, 0]) * half
+                b = (bary[y, x, 1] + bary[y + 1, x + 1, 1]) * half
+                _shade_sample(
+                    out[row, column], np.float32(1), m, a, b, triangles, light, tint, corners,
+                    page, pages, stepped,
+                )  # fmt: skip
                 continue
-            cover[row, column] += share
-            a, b = bary[y, x, 0], bary[y, x, 1]
-            d = 1 - a - b
-            i, j, k = triangles[m, 0], triangles[m, 1], triangles[m, 2]
-            u = a * corners[m, 0, 0] + b * corners[m, 1, 0] + d * corners[m, 2, 0]
-            v = a * corners[m, 0, 1] + b * corners[m, 1, 1] + d * corners[m, 2, 1]
-            u = min(max(u, np.float32(0)), np.float32(tw - 1.001))
-            v = min(max(v, np.float32(0)), np.float32(th - 1.001))
-            u0, v0 = int(u), int(v)
-            fu, fv = u - u0, v - v0
-            p = page[m]
-            for c in range(4):
-                above = pages[p, v0, u0, c] * (1 - fu) + pages[p, v0, u0 + 1, c] * fu
-                below = pages[p, v0 + 1, u0, c] * (1 - fu) + pages[p, v0 + 1, u0 + 1, c] * fu
-                value = (above * (1 - fv) + below * fv) * np.float32(1 / 255)
-                albedo[c] = value * (a * tint[i, c] + b * tint[j, c] + d * tint[k, c])
-                if c < 3:
-                    albedo[c] *= value
-            quantised = np.float32(1)
-            if steps > 0:
-                level = np.float32(0)
-                for c in range(3):
-                    level += a * light[i, c] + b * light[j, c] + d * light[k, c]
-                level = level / 3 * steps
-                quantised = (np.floor(level + np.float32(0.5)) + np.float32(0.15)) / (level + 1e-4)
-            for c in range(3):
-                diffuse = a * light[i, c] + b * light[j, c] + d * light[k, c]
-                shine = a * light[i, 3 + c] + b * light[j, 3 + c] + d * light[k, 3 + c]
-                value = albedo[c] * diffuse * quantised
-                if steps == 0:
-                    value += albedo[3] * shine
-                out[row, column, c] += share * value
+            for q in range(4):
+                yy, xx = y + q // 2, x + q % 2
+                m = which[yy, xx]
+                if m < 0:
+                    for c in range(3):
+                        out[row, column, c] += quarter * ground[row, column, c]
+                    continue
+                cover[row, column] += quarter
+                _shade_sample(
+                    out[row, column], quarter, m, bary[yy, xx, 0], bary[yy, xx, 1], triangles,
+                    light, tint, corners, page, pages, stepped,
+                )  # fmt: skip
     return out, cover
