@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from omnisync_core.training.losses import edge_loss, motion_loss, mouth_weight, velocity_loss
+
+
+def _video(seed: int, *, frames: int = 3) -> torch.Tensor:
+    return torch.randn(2, frames, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+WEIGHT = torch.ones(2, 3, 1, 16, 16)
+
+
+def test_the_mouth_weighs_most_at_the_mouth() -> None:
+    weight = mouth_weight(torch.tensor([[[20.5, 9.5]]]), 24, 32)[0, 0, 0]
+    assert divmod(int(weight.argmax()), 32) == (9, 20)
+    assert float(weight.max()) == pytest.approx(7) and float(weight[23, 0]) == pytest.approx(
+        1, abs=0.1
+    )
+
+
+def test_each_frame_has_its_own_mouth() -> None:
+    weight = mouth_weight(torch.tensor([[[4.5, 4.5], [12.5, 4.5]]]), 16, 16)
+    assert weight.shape == (1, 2, 1, 16, 16)
+    assert int(weight[0, 0, 0, 4].argmax()) == 4 and int(weight[0, 1, 0, 4].argmax()) == 12
+
+
+def test_velocity_loss_is_the_error_of_the_velocities() -> None:
+    clean, truth, noisy, t = _video(0), _video(1), _video(2), torch.tensor([0.7, 0.9])
+    spread = t[:, None, None, None, None]
+    velocities = [(noisy - x) / spread for x in (clean, truth)]
+    expected = (velocities[0] - velocities[1]).square().mean()
+    torch.testing.assert_close(velocity_loss(clean, truth, t, WEIGHT), expected)
+
+
+def test_velocity_loss_stays_bounded_where_time_ends() -> None:
+    nothing, small = torch.zeros(2), torch.full((2,), 1e-3)
+    losses = [velocity_loss(_video(0), _video(1), t, WEIGHT) for t in (nothing, small)]
+    assert losses[0].isfinite() and losses[0] == losses[1]
+
+
+def test_edge_loss_does_not_see_a_constant_offset() -> None:
+    assert edge_loss(_video(0) + 0.5, _video(0), WEIGHT) < 1e-6
+
+
+def test_edge_loss_sees_a_moved_line() -> None:
+    line = torch.zeros(2, 3, 3, 16, 16)
+    line[..., 8, :] = 1
+    assert edge_loss(line.roll(1, -2), line, WEIGHT) > 0.1
+
+
+def test_motion_loss_does_not_see_a_still_offset() -> None:
+    offset = _video(1, frames=1)
+    assert motion_loss(_video(0) + offset, _video(0), WEIGHT) < 1e-6
+
+
+def test_motion_loss_punishes_a_mouth_that_does_not_move() -> None:
+    truth = _video(0)
+    frozen = truth[:, :1].expand_as(truth)
+    assert motion_loss(frozen, truth, WEIGHT) > 0.5
+
+
+def test_one_frame_has_no_motion() -> None:
+    assert motion_loss(_video(0, frames=1), _video(1, frames=1), WEIGHT[:, :1]) == 0
+
+
+@pytest.mark.parametrize("loss", [edge_loss, motion_loss])
+def test_errors_under_the_weight_count_more(loss) -> None:
+    heavy = mouth_weight(torch.full((2, 3, 2), 8.0), 16, 16)
+    assert loss(_video(0), _video(1), heavy) > 1.5 * loss(_video(0), _video(1), WEIGHT)

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+
+from omnisync_core.audio import SAMPLE_RATE, AudioEncoder
+from omnisync_core.config import ModelConfig
+from omnisync_core.training import voice
+from omnisync_core.training.tts import Phone
+from omnisync_core.training.visemes import ARTICULATORS, VISEME_NAMES
+from omnisync_core.training.voice import (
+    GRID_LANDMARKS,
+    IGNORED,
+    Utterance,
+    VoiceHeads,
+    augment,
+    from_phones,
+    lip_measures,
+    phones_of_words,
+    token_times,
+)
+
+
+def _utterance(seconds: float = 1.0) -> Utterance:
+    waveform = np.random.default_rng(0).normal(size=int(seconds * SAMPLE_RATE)) * 0.1
+    phones = [Phone("p", 0.0, 0.1), Phone("a", 0.1, seconds)]
+    return from_phones(waveform.astype(np.float32), phones)
+
+
+def _labels(*, known: bool) -> dict[str, torch.Tensor]:
+    unknown = torch.full((2, 5, len(ARTICULATORS)), float("nan"))
+    return {
+        "visemes": torch.full((2, 5), 3 if known else IGNORED),
+        "articulators": torch.zeros_like(unknown) if known else unknown,
+        "lips": torch.zeros(2, 5, 2) if known else unknown[..., :2],
+    }
+
+
+@pytest.mark.parametrize("samples", [1, 320, 321, 16_000])
+def test_labels_have_as_many_tokens_as_the_encoder_makes(tiny: ModelConfig, samples: int) -> None:
+    assert len(token_times(samples)) == len(AudioEncoder(tiny).encode(torch.zeros(samples)))
+
+
+def test_labels_of_phones_leave_the_lips_unknown() -> None:
+    one = _utterance()
+    assert [VISEME_NAMES[i] for i in one.visemes[[2, 20]]] == ["pbm", "ah"]
+    assert one.articulators.shape == (50, 8) and np.isnan(one.lips).all()
+
+
+def test_phones_of_words_fill_the_measured_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = [Phone("", 0, 0.3), Phone("m", 0.3, 0.4), Phone("a", 0.4, 0.7), Phone("", 0.7, 1)]
+    monkeypatch.setattr(voice, "synthesise", lambda word: (np.zeros(1), read))
+    phones = phones_of_words([(0.0, 0.5, "sil"), (0.5, 1.3, "ma"), (1.3, 1.5, "sil")])
+    assert [phone.symbol for phone in phones] == ["", "m", "a", ""]
+    assert [phone.start for phone in phones] == pytest.approx([0, 0.5, 0.7, 1.3])
+    assert phones[2].stop == pytest.approx(1.3)
+
+
+def test_lip_measures_do_not_depend_on_the_size_of_the_face() -> None:
+    points = np.random.default_rng(0).uniform(0, 60, (6, 96, 2))
+    small, large = (lip_measures((32 * scale * points).astype(np.int32)) for scale in (1, 4))
+    np.testing.assert_allclose(small, large, atol=0.1)
+
+
+def test_lip_measures_see_the_inner_lips_part() -> None:
+    points = np.random.default_rng(0).uniform(0, 60, (2, 96, 2))
+    points[1] = points[0]
+    upper, lower = GRID_LANDMARKS.index(13), GRID_LANDMARKS.index(14)
+    points[0, lower] = points[0, upper]
+    points[1, lower] = points[0, upper] + (0, 5)
+    opening = lip_measures((32 * points).astype(np.int32))[:, 0]
+    assert opening[0] == pytest.approx(0, abs=0.02) and opening[1] > 0.3
+
+
+def test_noise_keeps_length_and_range_and_repeats_with_its_seed() -> None:
+    sounds = torch.randn(6, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
+    heard, again = (
+        augment(sounds, sounds.flip(0), torch.Generator().manual_seed(5)) for _ in range(2)
+    )
+    assert heard.shape == sounds.shape and heard.abs().max() <= 1
+    assert torch.equal(heard, again) and not torch.allclose(heard, sounds)
+
+
+def test_noise_over_silence_stays_finite() -> None:
+    heard = augment(torch.zeros(8, 8000), torch.zeros(8, 8000), torch.Generator().manual_seed(0))
+    assert heard.isfinite().all()
+
+
+def test_unknown_labels_teach_nothing() -> None:
+    tokens = torch.randn(2, 5, 16, requires_grad=True)
+    loss = VoiceHeads(16).loss(tokens, _labels(known=False))
+    loss.backward()
+    assert loss == 0 and tokens.grad is not None and not tokens.grad.any()
+
+
+def test_half_unknown_labels_weigh_as_the_known_half() -> None:
+    torch.manual_seed(0)
+    heads, tokens, known = VoiceHeads(16), torch.randn(2, 5, 16), _labels(known=True)
+    half = {name: value.clone() for name, value in known.items()}
+    for name, value in _labels(known=False).items():
+        half[name][1] = value[1]
+    first = {name: value[:1] for name, value in known.items()}
+    torch.testing.assert_close(heads.loss(tokens, half), heads.loss(tokens[:1], first))
+
+
+def test_a_batch_is_padded_with_rest_and_aligned_with_its_sound() -> None:
+    pool, rng = [_utterance(0.6)], np.random.default_rng(0)
+    batch = voice._batch(pool, rng, size=4, tokens=50)
+    assert batch["waveform"].shape == batch["babble"].shape == (4, 16_000)
+    for sound, classes in zip(batch["waveform"], batch["visemes"], strict=True):
+        silent = sound.unflatten(0, (50, 320)).abs().amax(1) == 0
+        assert silent.any() and (classes[silent] == 0).all() and (classes[~silent] != 0).all()
+
+
+def test_the_heads_learn_the_labels_of_one_sound(tiny: ModelConfig) -> None:
+    torch.manual_seed(0)
+    encoder, heads = AudioEncoder(tiny), VoiceHeads(tiny.audio_width)
+    optimiser = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], 3e-3)
+    batch = voice._batch([_utterance()], np.random.default_rng(0), size=2, tokens=20)
+    losses = []
+    for _ in range(12):
+        mel = voice.log_mel(batch["waveform"])[:, :40]
+        loss = heads.loss(encoder(mel), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
