@@ -1,0 +1,344 @@
+"""The border to ComfyUI: the only file that touches `comfy.*`, `comfy_api` and `folder_paths`.
+
+In: the host's MODEL files, IMAGE [f, h, w, c] in 0..1, AUDIO mappings, VIDEO objects. Out: what
+`omnisync_core` takes (uint8 frames [f h w 3], samples f32 [channels, n] and their rate, file
+paths), and back. Without a host every function falls back to plain use: a VIDEO is then a path,
+devices are torch's own, progress is not shown.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..omnisync_core.errors import UserError
+from .sockets import LoadedModel
+
+if TYPE_CHECKING:
+    from ..omnisync_core.pipeline import Progress
+
+EMBEDDED = "mini (embedded)"
+AUTO = "auto"
+DTYPES = ("float32", "bfloat16", "float16")
+_FOLDER = "omnisync"
+# Share of the bar that finding the mouth takes; it costs about a fifth of a run with few steps.
+_LOCATING = 0.2
+_BAR = 1000
+# A preview costs a JPEG and a message: no more than two a second.
+_PREVIEW_EVERY = 0.5
+
+
+def _host(name: str) -> Any:
+    """A module of ComfyUI, or None outside of it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+# Models
+
+
+def model_names() -> list[str]:
+    """What the loader offers: the embedded model, then the files in models/omnisync."""
+    return [EMBEDDED, *_model_files()]
+
+
+def _model_files() -> list[str]:
+    folders = _host("folder_paths")
+    if folders is None:
+        return []
+    # Here and not at import: importing the pack changes no table of the host.
+    folders.add_model_folder_path(_FOLDER, str(Path(folders.models_dir) / _FOLDER))
+    names = folders.get_filename_list(_FOLDER)
+    return [name for name in names if name.lower().endswith((".safetensors", ".sft"))]
+
+
+def model_path(name: str) -> str | Path:
+    """The name or path that the core's `load_model` takes. Raises UserError for a missing file."""
+    if name == EMBEDDED:
+        return "mini"
+    folders = _host("folder_paths")
+    found = folders.get_full_path(_FOLDER, name) if folders and name in _model_files() else name
+    if found is None or not Path(found).is_file():
+        where = Path(folders.models_dir) / _FOLDER if folders else "the folder that you named"
+        raise UserError(
+            f"model: expected {EMBEDDED!r} or a .safetensors file in {where}, got {name!r}; "
+            "copy the file there and refresh the page."
+        )
+    return Path(found)
+
+
+def load(name: str = EMBEDDED, *, device: str = AUTO, dtype: str = AUTO) -> LoadedModel:
+    """Load a model for the host's device ("auto") or the CPU; dtype "auto" is float32."""
+    from ..omnisync_core.checkpoint import load_model
+
+    precision = torch.float32 if dtype == AUTO else getattr(torch, dtype)
+    management = _host("comfy.model_management")
+    if management is None:
+        target = _own_device() if device == AUTO else torch.device(device)
+        return LoadedModel(load_model(model_path(name), device=target, dtype=precision), name)
+    target = management.get_torch_device() if device == AUTO else torch.device("cpu")
+    home = management.unet_offload_device() if device == AUTO else target
+    network = load_model(model_path(name), device=home, dtype=precision)
+    patcher = import_module("comfy.model_patcher").ModelPatcher(
+        network, load_device=target, offload_device=home
+    )
+    return LoadedModel(network, name, patcher)
+
+
+def _own_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def ready(model: LoadedModel) -> Any:
+    """The network, on its device: ComfyUI makes room for it first."""
+    if model.patcher is not None:
+        import_module("comfy.model_management").load_models_gpu(
+            [model.patcher], force_full_load=True
+        )
+    return model.network
+
+
+# Progress and cancel
+
+
+def progress(*, stages: tuple[str, ...] = ("locate", "edit")) -> Callable[[Progress], None] | None:
+    """A callback for the core that moves the node's bar, shows the mouth, and stops when told to.
+
+    stages: those that the run has; with one of them the whole bar is its own.
+    """
+    utils, management = _host("comfy.utils"), _host("comfy.model_management")
+    if utils is None or management is None:
+        return None
+    bar, last_preview = utils.ProgressBar(_BAR), 0.0
+
+    def show(step: Progress) -> None:
+        nonlocal last_preview
+        management.throw_exception_if_processing_interrupted()
+        done = min(1.0, step.done / max(step.total, 1))
+        if len(stages) == 2:
+            located = step.stage == "locate"
+            done = _LOCATING * done if located else _LOCATING + (1 - _LOCATING) * done
+        preview, now = None, time.monotonic()
+        if step.preview is not None and now - last_preview > _PREVIEW_EVERY:
+            preview, last_preview = _picture(step.preview), now
+        bar.update_absolute(round(_BAR * done), _BAR, preview)
+
+    return show
+
+
+def _picture(crop: Tensor) -> tuple[str, Any, int]:
+    """A crop [3 h w] in [-1, 1] as the host's previews want it."""
+    pixels = ((crop.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    return ("JPEG", import_module("PIL.Image").fromarray(pixels), 256)
+
+
+# IMAGE
+
+
+def check_images(images: Any, *, name: str = "images") -> None:
+    """Raise UserError unless it is an IMAGE batch [f, h, w, 3 or 4] with something in it."""
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (3, 4):
+        came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise UserError(
+            f"{name}: expected an IMAGE batch [frames, height, width, 3 or 4 colours], got {came}."
+        )
+    if 0 in images.shape:
+        raise UserError(
+            f"{name}: expected at least one frame and one pixel, got {tuple(images.shape)}."
+        )
+
+
+def images_to_core(images: Any, *, name: str = "images") -> np.ndarray:
+    """IMAGE [f, h, w, 3 or 4] in 0..1 -> uint8 [f h w 3]. Raises UserError for anything else."""
+    check_images(images, name=name)
+    frames = np.empty((*images.shape[:3], 3), np.uint8)
+    for i, image in enumerate(images):
+        image = image[..., :3].float().cpu()
+        if not torch.isfinite(image).all():
+            raise UserError(
+                f"{name}: frame {i} holds values that are not numbers (NaN or infinite); "
+                "look at the node that made it (often a VAE in half precision)."
+            )
+        frames[i] = (image.clamp(0, 1) * 255).round().byte().numpy()
+    return frames
+
+
+def images_from_core(edited: Iterable[np.ndarray], source: np.ndarray, images: Tensor) -> Tensor:
+    """Edited uint8 frames -> IMAGE; a value that equals the source's is the very input value."""
+    result = images.clone()
+    for i, frame in enumerate(edited):
+        changed = torch.from_numpy(frame != source[i])
+        values = torch.from_numpy(frame)[changed].to(result) / 255
+        result[i, ..., :3][changed.to(result.device)] = values
+    return result
+
+
+# AUDIO
+
+
+def audio_to_core(
+    audio: Any, *, name: str = "audio", seconds: float | None = None
+) -> tuple[np.ndarray, int]:
+    """AUDIO (any mapping) -> float32 samples [channels, n] in [-1, 1] and their rate.
+
+    seconds: how long the picture is. Raises UserError for no sound, none of length, or NaN.
+    """
+    if audio is None:
+        raise UserError(
+            f"{name}: expected a sound, got nothing: the clip that it comes from has no sound "
+            "track. Connect Load Audio."
+        )
+    if not isinstance(audio, Mapping) or not {"waveform", "sample_rate"} <= set(audio):
+        raise UserError(
+            f"{name}: expected an AUDIO with waveform and sample_rate, got {type(audio).__name__}."
+        )
+    waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    if waveform.ndim == 3 and len(waveform) == 1:
+        waveform = waveform[0]
+    if waveform.ndim != 2 or 0 in waveform.shape or rate < 1:
+        raise UserError(
+            f"{name}: expected one sound [1, channels, samples] of some length, got shape "
+            f"{tuple(waveform.shape)} at {rate} Hz; connect another sound, or one at a time."
+        )
+    if not waveform.dtype.is_floating_point:
+        waveform = _from_integers(waveform, rate, seconds)
+    samples = waveform.float().cpu().numpy()
+    if not np.isfinite(samples).all():
+        raise UserError(
+            f"{name}: the sound holds samples that are not numbers (NaN or infinite); "
+            "load or make it again."
+        )
+    return samples, rate
+
+
+def waveform(audio: Any, *, name: str = "audio", seconds: float | None = None) -> np.ndarray:
+    """AUDIO -> mono float32 [n] at the core's sample rate. Raises UserError as `audio_to_core`."""
+    from ..omnisync_core.audio import SAMPLE_RATE
+    from ..omnisync_core.media import read_audio
+
+    return read_audio(audio_to_core(audio, name=name, seconds=seconds), rate=SAMPLE_RATE)
+
+
+def _from_integers(waveform: Tensor, rate: int, seconds: float | None) -> Tensor:
+    """ComfyUI before 0.4 hands over PCM sound of a video as integers, all channels in one row.
+
+    How many there are does not travel with it; the length of the picture tells.
+    """
+    scaled = waveform.float() / -float(torch.iinfo(waveform.dtype).min)
+    if len(waveform) == 1 and seconds:
+        channels = round(waveform.shape[1] / rate / seconds)
+        if channels > 1 and waveform.shape[1] % channels == 0:
+            return scaled[0].reshape(-1, channels).T
+    return scaled
+
+
+# VIDEO
+
+
+def temporary(suffix: str) -> Path:
+    """A new name in the host's temp folder, which the host clears when it starts."""
+    folders = _host("folder_paths")
+    folder = Path(folders.get_temp_directory() if folders else tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"omnisync_{uuid.uuid4().hex[:12]}{suffix}"
+
+
+@contextmanager
+def video_file(video: Any, *, name: str = "video") -> Iterator[Path]:
+    """VIDEO -> a file of it, for as long as the block lasts; the user's trim is kept.
+
+    Raises UserError for what is neither a VIDEO nor a path.
+    """
+    if isinstance(video, (str, Path)):
+        yield Path(video)
+        return
+    if not hasattr(video, "save_to"):
+        raise UserError(f"{name}: expected a VIDEO, got {type(video).__name__}.")
+    source = None if _is_edited(video) or _is_in_memory(video) else _stream_source(video)
+    if isinstance(source, (str, Path)):
+        yield Path(source)
+        return
+    copy = temporary(".mkv" if _is_in_memory(video) else ".mp4")
+    try:
+        if _is_in_memory(video):
+            _write_frames(video, copy)
+        elif isinstance(source, io.BytesIO):
+            copy.write_bytes(source.getbuffer())
+        else:
+            video.save_to(str(copy))
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _is_edited(video: Any) -> bool:
+    """Whether a trim or crop is pending, which the file underneath does not show."""
+    window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
+    return any(window) or bool(getattr(video, "has_pending_frame_edits", lambda: False)())
+
+
+def _is_in_memory(video: Any) -> bool:
+    api = _host("comfy_api.latest")
+    return api is not None and isinstance(video, api.InputImpl.VideoFromComponents)
+
+
+def _stream_source(video: Any) -> str | io.BytesIO | None:
+    try:
+        return video.get_stream_source()
+    except (AttributeError, ValueError):  # not every kind has one on every version
+        return None
+
+
+def _write_frames(video: Any, path: Path) -> None:
+    """Frames in memory -> a file without loss; the host's own `save_to` would compress them."""
+    from ..omnisync_core.media import FrameWriter
+
+    parts = video.get_components()
+    frames = images_to_core(parts.images, name="video")
+    height, width = frames.shape[1:3]
+    rate = Fraction(parts.frame_rate)
+    with FrameWriter(path, width=width, height=height, rate=rate, lossless=True) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
+def video_from_file(path: Path) -> Any:
+    """A finished file -> VIDEO; outside ComfyUI the path itself."""
+    api = _host("comfy_api.latest")
+    return path if api is None else api.InputImpl.VideoFromFile(str(path))
+
+
+def video_from_images(images: Tensor, audio: Any, fps: float) -> Any:
+    """Frames and sound in memory -> VIDEO, nothing encoded yet; outside ComfyUI None."""
+    api = _host("comfy_api.latest")
+    if api is None:
+        return None
+    parts = api.VideoComponents(images=images, audio=audio, frame_rate=exact_rate(fps))
+    return api.InputImpl.VideoFromComponents(parts)
+
+
+def exact_rate(fps: float) -> Fraction:
+    """29.97002997... as a widget or link carries it -> 30000/1001."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+def blocked(reason: str) -> Any:
+    """For an output that has nothing to give: nodes behind it do not run and show the reason."""
+    graph = _host("comfy_execution.graph_utils")
+    return None if graph is None else graph.ExecutionBlocker(reason)

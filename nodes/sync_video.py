@@ -1,0 +1,192 @@
+"""OmniSync Lip Sync: VIDEO (or IMAGE) + AUDIO -> the same, speaking the new voice."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..omnisync_core.config import SyncOptions
+from . import host, sockets, widgets
+
+if TYPE_CHECKING:
+    from ..omnisync_core.media import LengthMode, LengthPlan
+
+logger = logging.getLogger(__name__)
+
+
+class LipSync:
+    TITLE = "OmniSync Lip Sync"
+    CATEGORY = widgets.CATEGORY
+    DESCRIPTION = (
+        "Makes a video speak a new voice. Only the lips change: length, rate, size and every pixel "
+        "outside the mouth's crop stay the source's. A VIDEO streams from file to file and may be "
+        "of any length; IMAGE is for short clips."
+    )
+    FUNCTION = "sync"
+    RETURN_TYPES = ("VIDEO", "IMAGE", "STRING")
+    RETURN_NAMES = ("video", "images", "report")
+    OUTPUT_TOOLTIPS = (
+        "The clip with the new voice and matching lips.",
+        "The edited frames when IMAGE came in; nothing for a VIDEO, which is never held whole "
+        "(Get Video Components makes frames of it).",
+        "How many frames were edited, and how many passed through unchanged.",
+    )
+    SEARCH_ALIASES = ("lipsync", "dubbing", "talking head", "对口型", "口型同步", "配音")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        hidden_away = {"advanced": True}
+        return {
+            "required": {
+                "audio": ("AUDIO", {"tooltip": "The new voice: mono or stereo, any sample rate."}),
+                "steps": widgets.steps(),
+                "guidance": widgets.scale(
+                    "guidance",
+                    maximum=5.0,
+                    tooltip="How strongly the lips follow the voice. 1 is the plain network, more "
+                    "exaggerates, 0 ignores the voice.",
+                ),
+                "seed": widgets.seed(),
+            },
+            "optional": {
+                "video": ("VIDEO", {"tooltip": "The clip to edit, of any length, size and rate."}),
+                "images": widgets.images_socket("Frames to edit, instead of a VIDEO."),
+                "model": (
+                    sockets.MODEL,
+                    {"tooltip": "From OmniSync Model Loader; without it the embedded model runs."},
+                ),
+                "windows": widgets.windows_socket(),
+                "tau": widgets.tau(**hidden_away),
+                "spatial_scale": widgets.scale(
+                    "spatial_scale",
+                    maximum=4.0,
+                    tooltip="Multiplies guidance where the place of the mouth is concerned.",
+                    **hidden_away,
+                ),
+                "temporal_scale": widgets.scale(
+                    "temporal_scale",
+                    maximum=4.0,
+                    tooltip="Multiplies guidance where the timing of the voice is concerned.",
+                    **hidden_away,
+                ),
+                **widgets.sampling(**hidden_away),
+                "region": widgets.region(**hidden_away),
+                "length": widgets.length(**hidden_away),
+                "fps": widgets.fps(**hidden_away),
+                "lossless": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Keep every pixel of the VIDEO exact: a large file of the kind "
+                        "that few players show.",
+                        **hidden_away,
+                    },
+                ),
+                **widgets.windows(**hidden_away),
+            },
+        }
+
+    @widgets.names_itself
+    def sync(
+        self,
+        audio: Any,
+        guidance: float,
+        *,
+        video: Any = None,
+        images: Any = None,
+        model: Any = None,
+        windows: Any = None,
+        fps: float = 25.0,
+        **chosen: Any,
+    ) -> tuple:
+        widgets.one_of(video, images)
+        options = _options(guidance, windows, chosen)
+        if model is None:
+            model = host.load()
+        widgets.expect(model, sockets.LoadedModel, "model", source="OmniSync Model Loader")
+        if video is not None:
+            return _sync_video(model, video, audio, options=options)
+        return _sync_images(model, images, audio, fps=fps, options=options)
+
+
+def _options(guidance: float, windows: Any, chosen: dict[str, Any]) -> SyncOptions:
+    """The form's fields as the core's options: one guidance for both of its scales."""
+    scales = {
+        name: guidance * chosen.pop(name, 1.0) for name in ("spatial_scale", "temporal_scale")
+    }
+    options = SyncOptions(**scales, **chosen)
+    if windows is None:
+        return options
+    widgets.expect(windows, sockets.WindowPlan, "windows", source="OmniSync Long Video Chunker")
+    return replace(options, window=windows.window, overlap=windows.overlap)
+
+
+def _sync_video(
+    model: sockets.LoadedModel, video: Any, audio: Any, *, options: SyncOptions
+) -> tuple:
+    from ..omnisync_core.pipeline import sync_video
+
+    output = host.temporary(".mp4")
+    with host.video_file(video) as path:
+        sound = host.audio_to_core(audio)
+        summary = sync_video(
+            host.ready(model), path, sound, output, options=options, callback=host.progress()
+        )
+    said = widgets.report(summary)
+    logger.info("%s: %s", LipSync.TITLE, said)
+    none = host.blocked(
+        "OmniSync Lip Sync got a VIDEO, so its result is on the video output; "
+        "Get Video Components makes images of it."
+    )
+    return (host.video_from_file(output), none, said)
+
+
+def _sync_images(
+    model: sockets.LoadedModel, images: Any, audio: Any, *, fps: float, options: SyncOptions
+) -> tuple:
+    from ..omnisync_core.pipeline import Summary, sync_frames
+
+    frames = host.images_to_core(images)
+    waveform = host.waveform(audio, seconds=len(frames) / fps)
+    plan = _plan(frames, waveform, fps=fps, length=options.length)
+    frames, images = frames[plan.frames], images[torch.from_numpy(plan.frames)]
+    summary = Summary()
+    edited = sync_frames(
+        host.ready(model),
+        frames,
+        waveform,
+        plan.times,
+        options=options,
+        callback=host.progress(),
+        summary=summary,
+    )
+    result = host.images_from_core(edited, frames, images)
+    said = widgets.report(summary)
+    logger.info("%s: %s", LipSync.TITLE, said)
+    return (host.video_from_images(result, audio, fps), result, said)
+
+
+def _plan(
+    frames: np.ndarray, waveform: np.ndarray, *, fps: float, length: LengthMode
+) -> LengthPlan:
+    """Which frames to show, as for a file of the same frames."""
+    from ..omnisync_core.audio import SAMPLE_RATE
+    from ..omnisync_core.media import VideoInfo, match_length
+
+    count, height, width = frames.shape[:3]
+    rate = host.exact_rate(fps)
+    info = VideoInfo(
+        width=width,
+        height=height,
+        frames=count,
+        rate=rate,
+        times=np.arange(count) / fps,
+        variable_rate=False,
+        has_audio=False,
+        duration=count / fps,
+    )
+    return match_length(info, len(waveform) / SAMPLE_RATE, length)

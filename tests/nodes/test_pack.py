@@ -1,0 +1,86 @@
+"""What ComfyUI sees of the pack: ids, forms, words."""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+IDS = {
+    "OmniSyncLipSync",
+    "OmniSyncModelLoader",
+    "OmniSyncAudioEncode",
+    "OmniSyncFlowInit",
+    "OmniSyncSampler",
+    "OmniSyncOcclusionRepair",
+    "OmniSyncLongVideoChunker",
+}
+
+
+def fields(node) -> dict[str, tuple]:
+    return {name: field for group in node.INPUT_TYPES().values() for name, field in group.items()}
+
+
+def test_the_ids_that_workflows_store_are_there(pack):
+    assert set(pack.NODE_CLASS_MAPPINGS) == IDS == set(pack.NODE_DISPLAY_NAME_MAPPINGS)
+
+
+@pytest.mark.parametrize("name", sorted(IDS))
+def test_every_input_and_output_is_explained(pack, name):
+    node = pack.NODE_CLASS_MAPPINGS[name]
+    assert node.CATEGORY == "OmniSync" and len(node.DESCRIPTION) > 40
+    assert all(len(options["tooltip"]) > 10 for _, options in fields(node).values())
+    assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
+    assert all(len(text) > 10 for text in node.OUTPUT_TOOLTIPS)
+
+
+@pytest.mark.parametrize("name", sorted(IDS))
+def test_a_form_is_plain_data_and_its_method_takes_every_field(pack, name):
+    node = pack.NODE_CLASS_MAPPINGS[name]
+    json.dumps(node.INPUT_TYPES())
+    parameters = inspect.signature(getattr(node, node.FUNCTION)).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    assert takes_any or set(fields(node)) <= set(parameters)
+
+
+def test_lip_sync_shows_three_knobs(nodes):
+    shown = [
+        name
+        for name, (kind, options) in fields(nodes.LipSync).items()
+        if (isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN"))
+        and not options.get("advanced")
+    ]
+    assert shown == ["steps", "guidance", "seed"]
+
+
+def test_every_advanced_field_of_lip_sync_is_an_option_of_the_core(nodes):
+    from omnisync_pack.nodes.sync_video import _options
+
+    defaults = {
+        name: options["default"]
+        for name, (_, options) in fields(nodes.LipSync).items()
+        if options.get("advanced") and name != "fps"
+    }
+    assert len(defaults) == 11
+    assert _options(1.0, None, defaults) == type(_options(1.0, None, {}))()
+
+
+def test_importing_the_pack_imports_neither_the_host_nor_the_pipeline():
+    code = """
+import importlib.util, sys
+from pathlib import Path
+root = Path.cwd()
+spec = importlib.util.spec_from_file_location(
+    "pack", root / "__init__.py", submodule_search_locations=[str(root)]
+)
+pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
+before = set(sys.path), dict(__import__("os").environ)
+spec.loader.exec_module(pack)
+assert before == (set(sys.path), dict(__import__("os").environ))
+assert len(pack.NODE_CLASS_MAPPINGS) == 7
+heavy = {"comfy", "folder_paths", "cv2", "scipy", "imageio_ffmpeg", "pack.omnisync_core.pipeline"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

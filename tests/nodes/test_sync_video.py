@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture
+def form() -> dict:
+    """The visible knobs, and a region, so that no mouth has to be found in noise."""
+    return {"steps": 1, "guidance": 1.0, "seed": 0, "region": "8,8,24,24"}
+
+
+def test_images_come_back_edited_in_the_region_alone(nodes, tiny, images, audio, form):
+    _, result, report = nodes.LipSync().sync(audio, images=images, model=tiny, **form)
+    changed = (result != images).any(-1)
+    assert changed[:, 8:32, 8:32].any()
+    changed[:, 8:32, 8:32] = False
+    assert not changed.any()
+    assert report == "6 frames, 6 edited"
+
+
+def test_an_untrained_model_returns_the_very_images(nodes, untrained, images, audio, form):
+    _, result, _ = nodes.LipSync().sync(audio, images=images, model=untrained, **form)
+    assert torch.equal(result, images)
+
+
+def test_frames_without_a_mouth_pass_and_are_counted(nodes, tiny, images, audio, form, tmp_path):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text("[[8,8,24,24],null,null,null,null,null]")
+    form["region"] = str(boxes)
+    _, result, report = nodes.LipSync().sync(audio, images=images, model=tiny, **form)
+    assert torch.equal(result[1:], images[1:])
+    assert report == "6 frames, 1 edited, 5 without a visible mouth passed through unchanged"
+
+
+def test_a_longer_voice_loops_the_images(nodes, tiny, images, audio, form):
+    form |= {"length": "loop", "fps": 40.0}
+    _, result, _ = nodes.LipSync().sync(audio, images=images, model=tiny, **form)
+    assert len(result) == 10  # a quarter second at 40 fps
+    assert torch.equal(result[6:, 0], images[:4, 0])
+
+
+def test_a_video_streams_from_file_to_file(nodes, tiny, clip, audio, form, fake_host):
+    from omnisync_pack.omnisync_core.media import probe_video, read_frames
+
+    video, none, report = nodes.LipSync().sync(
+        audio, video=str(clip), model=tiny, lossless=True, **form
+    )
+    info = probe_video(video)
+    assert none is None and info.frames == 6 and info.has_audio
+    pairs = zip(read_frames(video), read_frames(clip), strict=True)
+    assert all(np.array_equal(a[:, 33:], b[:, 33:]) for a, b in pairs)
+    assert fake_host.bar[-1] == 1.0 and report.startswith("6 frames")
+
+
+def test_guidance_multiplies_both_scales(pack):
+    from omnisync_pack.nodes.sync_video import _options
+
+    options = _options(2.0, None, {"temporal_scale": 1.5, "steps": 3})
+    assert (options.spatial_scale, options.temporal_scale, options.steps) == (2.0, 3.0, 3)
+
+
+def test_a_plan_takes_the_place_of_the_windows_below(nodes, images):
+    from omnisync_pack.nodes.sync_video import _options
+
+    plan, *_ = nodes.LongVideoChunker().plan(4, 1, images=images)
+    options = _options(1.0, plan, {"window": 16, "overlap": 8})
+    assert (options.window, options.overlap) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, "video, images: expected one of the two, got neither"),
+        ({"video": "a.mp4", "images": torch.zeros(1, 8, 8, 3)}, "got both"),
+        ({"video": "gone.mp4"}, "gone.mp4"),
+        ({"images": torch.zeros(1, 8, 8, 3), "audio": None}, "audio: expected a sound"),
+        ({"images": torch.zeros(1, 8, 8, 3), "model": 3}, "model: .* got int; connect"),
+        ({"images": torch.zeros(1, 8, 8, 3), "steps": 0}, "steps must lie between"),
+        ({"images": torch.zeros(1, 8, 8, 3), "region": "90,90,9,9"}, "for the region"),
+    ],
+)
+def test_bad_input_names_the_node_and_the_input(nodes, tiny, audio, form, fields, told):
+    form |= {"audio": audio, "model": tiny, **fields}
+    with pytest.raises(ValueError, match=f"(?s)^OmniSync Lip Sync: .*{told}"):
+        nodes.LipSync().sync(**form)
