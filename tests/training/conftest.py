@@ -18,7 +18,7 @@ def _face(opening: float) -> np.ndarray:
     ring = np.concatenate([-np.cos(turn), np.sin(turn)], axis=1)
     outer, inner = (ring * size + (60, 66) for size in ((20, 7 + opening), (14, 0.5 + opening)))
     turn = np.linspace(0, 2 * np.pi, 36, endpoint=False)[:, None]
-    oval = (60, 40) + np.concatenate([48 * np.sin(turn), -62 * np.cos(turn)], axis=1)
+    oval = np.concatenate([60 + 48 * np.sin(turn), 40 - 62 * np.cos(turn)], axis=1)
     rest = [_POINTS.get(number, (60, 30)) for number in GRID_LANDMARKS[76:]]
     return np.concatenate([outer, inner, oval, rest]).astype(np.float32)
 
