@@ -98,6 +98,10 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others(model, fram
     assert not np.array_equal(run(model, frames, replace(QUICK, seed=1)), again)
 
 
+def test_the_largest_seed_works(model, frames):
+    assert run(model, frames[:2], replace(QUICK, seed=2**63 - 1, churn=0.5)).shape == (2, 48, 64, 3)
+
+
 def test_another_voice_gives_other_frames(model, frames):
     other = sync_frames(model, frames, VOICE[::-1].copy(), TIMES, options=QUICK)
     assert not np.array_equal(run(model, frames), other)
