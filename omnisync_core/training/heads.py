@@ -21,6 +21,7 @@ from .raster import deform, nearest, vertex_normals
 
 LABELS = ("background", "skin", "lips", "mouth", "teeth", "eyes", "hair", "clothes")
 BACKGROUND, SKIN, LIPS, MOUTH, TEETH, EYES, HAIR, CLOTHES = range(len(LABELS))
+_LIPS_MEET_CM = 0.03  # the inner lips' points lie this far apart where the lips just touch
 _SURFACE = ("face", "head_neck", "mouth_socket", "eye_socket_left", "eye_socket_right")
 _INSIDE = ("gums_tongue", "teeth", "iris_left", "iris_right")
 
@@ -132,7 +133,7 @@ def _load(path: Path) -> HeadKit:
         kit.openness[row] = _ambient_share(kit.shape(neutral, weights), triangles)
     # Rays are too coarse for single teeth: they darken with their depth behind the lips instead.
     deep = np.maximum(10.6 - neutral[regions["teeth"], 2], 0)
-    kit.openness[:, regions["teeth"]] = np.array([[0.2], [0.85]]) * np.exp(-deep / 2.6)
+    kit.openness[:, regions["teeth"]] = np.array([[0.2], [0.95]]) * np.exp(-deep / 2.6)
     return kit
 
 
@@ -158,7 +159,7 @@ def _triangle_labels(
     return of_vertex[triangles].max(1)
 
 
-def _ambient_share(verts: np.ndarray, triangles: np.ndarray, *, rays: int = 96) -> np.ndarray:
+def _ambient_share(verts: np.ndarray, triangles: np.ndarray, *, rays: int = 64) -> np.ndarray:
     """Share [n] of the sky that each vertex sees, from depth maps along a Fibonacci sphere."""
     normals = vertex_normals(verts, triangles)
     seen, total = np.full(len(verts), 1e-3), np.full(len(verts), 1e-3)
@@ -181,7 +182,8 @@ def lit_from(way: np.ndarray, verts: np.ndarray, triangles: np.ndarray) -> np.nd
     screen = ((verts - np.array([0, -2, 0], np.float32)) @ frame.T).astype(np.float32)
     screen[:, 0] = (screen[:, 0] / span + 0.5) * size
     screen[:, 1] = (0.5 - screen[:, 1] / span) * size
-    _, _, near = nearest(screen, triangles, size, size)
+    whole = np.zeros(4, np.float32)
+    _, _, near = nearest(screen, triangles, size, size, len(triangles), whole)
     total = np.zeros(len(verts), np.float32)
     for dy in (-1, 0):
         for dx in (-1, 0):
@@ -200,6 +202,7 @@ class Head:
         spread = np.where(np.arange(len(kit.identity)) < 30, 0.9, 0.6)
         coefficients = (rng.normal(size=len(spread)) * spread).astype(np.float32)
         body = kit.neutral + (coefficients @ kit.identity).reshape(-1, 3)
+        body += _closing(kit, body)
         self.look = look = paint.Look.draw(rng)
         normals = vertex_normals(body, kit.triangles)
         beard = paint.beard_at(look, unroll(kit.neutral[kit.skin])) * look.beard_length
@@ -263,11 +266,22 @@ class Head:
         """
         level = int(np.clip(np.log2(10.0 / scale), 0, 3))
         if (level, flat) not in self._other_pages:
-            pages = [cv2.medianBlur(page, 9) if flat else page for page in self.pages]
-            size = WIDTH >> level, pages[0].shape[0] >> level
-            pages = [cv2.resize(page, size, interpolation=cv2.INTER_AREA) for page in pages]
+            size = WIDTH >> level, self.pages.shape[1] >> level
+            pages = [cv2.resize(page, size, interpolation=cv2.INTER_AREA) for page in self.pages]
+            if flat:
+                pages[paint.SKIN] = cv2.medianBlur(pages[paint.SKIN], 7)
+                pages[paint.HAIR] = cv2.blur(pages[paint.HAIR], (25, 25))
             self._other_pages[level, flat] = np.stack(pages)
         return self._other_pages[level, flat]
+
+
+def _closing(kit: HeadKit, rest: np.ndarray) -> np.ndarray:
+    """Motion [n, 3] that lets the lips of a face at rest just meet; many identities part them."""
+    upper, lower = kit.landmarks[[61, 62, 63]], kit.landmarks[[67, 66, 65]]
+    motion = kit.shape(np.zeros_like(rest), kit.weights(mouthClose=1.0))
+    gap = (rest[upper] - rest[lower])[:, 1].max()
+    travel = (motion[lower] - motion[upper])[:, 1].mean()
+    return motion * np.float32((gap - _LIPS_MEET_CM) / travel)
 
 
 def _surfaces(

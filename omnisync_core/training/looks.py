@@ -88,12 +88,12 @@ class Finish:
             picture = _oil(picture)
         elif self.style in ("cel", "flat"):
             picture *= 1 - self.ink * lines[..., None]
-        picture = np.maximum(cv2.transform(picture, self.mix), 0) ** np.float32(self.gamma)
+        picture = cv2.pow(np.maximum(cv2.transform(picture, self.mix), 0), self.gamma)
         picture = self._optics(picture * np.float32(1 - self.lift) + np.float32(self.lift))
         out = cv2.convertScaleAbs(np.maximum(picture + grain, 0), alpha=255)
         if self.quality:
             _, coded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
-            out = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+            out = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
         return out
 
     def _optics(self, picture: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import paint
-from .canvas import texel, unroll
+from .canvas import smooth, texel, unroll
 from .paint import Look
 
 
@@ -46,7 +46,9 @@ def hair_shell(
 ) -> Part:
     """The scalp's triangles, moved out by the hair's thickness; arrays of the skin's vertices."""
     unrolled = unroll(neutral)
-    scalp = paint.scalp_at(look, unrolled)
+    s, y = np.abs(unrolled[:, 0]), unrolled[:, 1]
+    # Sideburns are only painted: as a shell they would stand off in splinters.
+    scalp = paint.scalp_at(look, unrolled) * np.maximum(smooth(4.0, 5.5, y), smooth(18, 20, s))
     thickness = np.minimum(scalp * 2.5, 1) * look.hair_length
     shell = rest + normals * (thickness * (1 + 0.25 * _waves(rng, neutral)) - 0.08)[:, None]
     used, flat = np.unique(triangles[(scalp[triangles] > 0.02).all(1)], return_inverse=True)
@@ -131,7 +133,7 @@ def clothes(
         flat /= np.linalg.norm(flat, axis=1, keepdims=True)
         level = start[:, 1] + (-19.0 - start[:, 1]) * min(ring / 4, 1)
         verts = start + flat * [wide * out, 0, 0.35 * wide * out]
-        verts[:, 1] = level - 0.3 * ring - 0.32 * ring**2
+        verts[:, 1] = level - 0.3 * ring - 0.1 * ring**3
         rings.append(verts)
     for ring in range(10):
         upper = edges + first + ring * len(rim)

@@ -130,7 +130,7 @@ def scalp_at(look: Look, where: np.ndarray) -> np.ndarray:
     line = front - 0.03 * np.minimum(s, side) ** 2 - np.maximum(s - side, 0) * 3.5
     line = np.maximum(line, -7.0 + 0.2 * (s - 20))
     ear = ((s - 17) / 3.2) ** 2 + ((y - 1.6) / 4.4) ** 2
-    grown = smooth(-0.3, 1.0, y - line) * np.maximum(y > 1.5, smooth(12.0, 13.5, s))
+    grown = smooth(-0.3, 1.0, y - line) * np.maximum(smooth(0.6, 2.4, y), smooth(18.5, 20, s))
     return grown * smooth(1.0, 1.3, ear)
 
 

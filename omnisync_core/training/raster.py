@@ -44,6 +44,10 @@ def turn(
     for i in range(len(verts)):
         x, y, z = verts[i, 0] - pivot[0], verts[i, 1] - pivot[1], verts[i, 2] - pivot[2]
         h = held[i]
+        if h == 0:
+            for r in range(3):
+                out[i, r] = free[r, 0] * x + free[r, 1] * y + free[r, 2] * z + free[r, 3] + pivot[r]
+            continue
         for r in range(3):
             for c in range(4):
                 motion[r, c] = free[r, c] + (fixed[r, c] - free[r, c]) * h
@@ -92,9 +96,17 @@ def vertex_normals(verts: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 @numba.njit(fastmath=True, cache=True)
 def nearest(
-    screen: np.ndarray, triangles: np.ndarray, width: int, height: int
+    screen: np.ndarray,
+    triangles: np.ndarray,
+    width: int,
+    height: int,
+    outside: int,
+    opening: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depth-test front-facing triangles; screen is [n, 3] (x, y, nearness).
+
+    The triangles from `outside` on (the mouth's inside) can only be seen in the rectangle
+    `opening` [4]: left, top, right, bottom.
 
     Returns the triangle per sample int32 [h, w] (-1: none), its two first barycentric weights
     f32 [h, w, 2], and the nearness f32 [h, w].
@@ -116,6 +128,10 @@ def nearest(
             continue
         first, last = min(x0, x1, x2), max(x0, x1, x2)
         if last <= zero or first >= wide:
+            continue
+        if m >= outside and (
+            last < opening[0] or most < opening[1] or first > opening[2] or low > opening[3]
+        ):
             continue
         left = np.int32(max(np.ceil(first - half), zero))
         right = np.int32(min(np.floor(last - half), wide - one))

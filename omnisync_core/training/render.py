@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..region import Box, standard_box
-from .heads import BACKGROUND, LIPS, SKIN, Head, HeadKit, lit_from
+from .heads import BACKGROUND, EYES, LIPS, MOUTH, SKIN, TEETH, Head, HeadKit, lit_from
 from .raster import (
     SAMPLES,
     light_vertices,
@@ -42,7 +42,9 @@ _PIVOT = np.array([0, -6.0, -1.0], np.float32)  # where the head turns on the ne
 # How far red, green, blue bleed past the terminator: by eye, red most, as light does in skin.
 _SKIN_WRAP = np.array([0.35, 0.16, 0.10], np.float32)
 _OPEN_CM = 2.2  # the inner lips' distance in HeadKit.open_mouth
+_RIM_CM = 0.5  # how far past the inner lips' points the inside can show
 _HEAD_CM = 26.0  # crown to chin, with hair
+_CEL_STEPS = {"cel": 2.5, "flat": 1.2}  # steps of light, for light around one
 _MOODS = (
     ("mouthSmile", 0.3, 0.5),
     ("mouthFrown", 0.15, 0.4),
@@ -59,14 +61,21 @@ _MOODS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """linear: light f32 [h, w, 3]; points: the 68 landmarks [68, 2] in pixels; labels uint8 [h, w];
-    lines: contours f32 [h, w]; cover: the person's share of each pixel f32 [h, w]."""
+    """linear: light f32 [h, w, 3]; points: the 68 landmarks [68, 2] in pixels; lines: contours f32
+    [h, w]; cover: the person's share of each pixel f32 [h, w]; which [2 h, 2 w] triangle of kinds.
+    """
 
     linear: np.ndarray
     points: np.ndarray
-    labels: np.ndarray
     lines: np.ndarray
     cover: np.ndarray
+    which: np.ndarray
+    kinds: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """What the pixels show, uint8 [h, w], indices into heads.LABELS."""
+        return _labels(self.which[::SAMPLES, ::SAMPLES], self.kinds)
 
     @property
     def eyes(self) -> np.ndarray:
@@ -85,8 +94,10 @@ class Picture:
 
     @property
     def opening(self) -> float:
-        """Distance of the inner lips in pixels."""
-        return float(np.linalg.norm(self.points[62] - self.points[66]))
+        """Distance of the inner lips in pixels, 0 where they are pressed or rolled in."""
+        down = self.mouth - self.eyes.mean(0)
+        apart = (self.points[66] - self.points[62]) @ down / np.linalg.norm(down)
+        return max(0.0, float(apart))
 
 
 def eyes_of(points: np.ndarray) -> np.ndarray:
@@ -119,11 +130,8 @@ def landmarks(head: Head, scene: Scene, expression: np.ndarray, pose: Pose) -> n
     return project(verts, scene.distance, 0.0, 0.0, 1.0)[:, :2]
 
 
-def cast_shadows(head: Head, scene: Scene, pose: Pose) -> np.ndarray:
-    """Share of each light that arrives, [2, lights, n]: lips closed, and wide open.
-
-    Once per clip, in its middle pose: heads move slowly.
-    """
+def _cast_shadows(head: Head, scene: Scene, pose: Pose) -> np.ndarray:
+    """Share of each light that arrives, [2, lights, n]: lips closed, and wide open."""
     out = np.ones((2, len(scene.lights), len(head.rest)), np.float32)
     if not scene.shadow:
         return out
@@ -140,10 +148,48 @@ def cast_shadows(head: Head, scene: Scene, pose: Pose) -> np.ndarray:
     return out
 
 
+@dataclass(frozen=True)
+class Take:
+    """What a clip needs to work out only once, in its middle pose, for heads move slowly.
+
+    shadows [2, lights, n]; triangles [m, 3] that can come into the window, and their attributes;
+    those from `outside` on lie behind the lips.
+    """
+
+    shadows: np.ndarray
+    outside: int
+    triangles: np.ndarray
+    labels: np.ndarray
+    page: np.ndarray
+    corners: np.ndarray
+
+
+def prepare(head: Head, scene: Scene, pose: Pose, window: Window) -> Take:
+    """A Take of everything in or near the window at this pose."""
+    verts = _posed(head, head.rest, pose, head.body)
+    screen = project(verts, scene.distance, window.left, window.top, window.scale)
+    size = np.array([window.width, window.height])
+    # A wide-open jaw and the sway of the head move things by less than a third of a crop.
+    near = (np.abs(screen[:, :2] - size / 2) < size * (1 / 2 + 1 / 3)).all(axis=1)
+    front = verts[:, 2] > -5  # what lies further back, the face hides, but not hair and clothes
+    triangles = head.triangles
+    seen = near[triangles].any(axis=1) & (front[triangles].any(axis=1) | (head.labels > EYES))
+    inside = (head.labels == MOUTH) | (head.labels == TEETH)
+    order = np.concatenate([np.flatnonzero(seen & ~inside), np.flatnonzero(seen & inside)])
+    return Take(
+        _cast_shadows(head, scene, pose),
+        int((seen & ~inside).sum()),
+        triangles[order],
+        head.labels[order],
+        head.page[order],
+        head.corners[order],
+    )
+
+
 def _open_to_light(head: Head, verts: np.ndarray, shadows: np.ndarray) -> np.ndarray:
     """[n, 1 + lights]: less light reaches folds, nostrils and, the more closed, the mouth."""
     upper, lower = verts[head.kit.landmarks[[62, 66]]]
-    wide = np.float32(min(1.0, float(np.linalg.norm(upper - lower)) / _OPEN_CM) ** 0.7)
+    wide = np.float32(min(1.0, float(np.linalg.norm(upper - lower)) / _OPEN_CM) ** 0.5)
     share = head.openness[0] + (head.openness[1] - head.openness[0]) * wide
     out = np.empty((len(verts), 1 + shadows.shape[1]), np.float32)
     out[:, 0] = 0.05 + 0.95 * share
@@ -160,9 +206,9 @@ def render(
     *,
     pose: Pose,
     window: Window,
-    shadows: np.ndarray | None = None,
+    take: Take | None = None,
 ) -> Picture:
-    """One picture of the head; expression [57], shadows of cast_shadows (made here when left out).
+    """One picture of the head; expression [57], take from `prepare` (made here when left out).
 
     Raises ValueError when the expression has another length.
     """
@@ -171,20 +217,23 @@ def render(
             f"expected {len(head.kit.expression_names)} expression weights, got shape "
             f"{expression.shape}; HeadKit.weights makes them"
         )
-    if shadows is None:
-        shadows = cast_shadows(head, scene, pose)
+    take = take or prepare(head, scene, pose, window)
     shape = head.kit.shape(head.rest, expression)
     verts = _posed(head, shape, pose, head.body)
     screen = project(verts, scene.distance, window.left, window.top, window.scale * SAMPLES)
+    inner = screen[head.kit.landmarks[60:68], :2]
+    rim = _RIM_CM * window.scale * SAMPLES
+    opening = np.concatenate([inner.min(0) - rim, inner.max(0) + rim])
+    width, height = window.width * SAMPLES, window.height * SAMPLES
     which, bary, near = nearest(
-        screen, head.triangles, window.width * SAMPLES, window.height * SAMPLES
+        screen, take.triangles, width, height, take.outside, opening.astype(np.float32)
     )
     light = light_vertices(
         which,
-        head.triangles,
+        take.triangles,
         verts,
-        vertex_normals(verts, head.triangles),
-        _open_to_light(head, shape, shadows),
+        vertex_normals(verts, take.triangles),
+        _open_to_light(head, shape, take.shadows),
         scene.lights,
         scene.ambient,
         _SKIN_WRAP,
@@ -192,26 +241,27 @@ def render(
         head.hardness,
     )
     style = scene.finish.style
-    pages = head.pages_for(window.scale, flat=style in ("cel", "flat"))
-    steps = {"cel": 2.5, "flat": 1.2}.get(style, 0.0)
     linear, cover = shade(
         which,
         bary,
-        head.triangles,
+        take.triangles,
         light,
         head.tint,
-        head.corners,
-        head.page,
-        pages,
+        take.corners,
+        take.page,
+        head.pages_for(window.scale, flat=style in ("cel", "flat")),
         scene.ground(window),
-        steps,
+        _CEL_STEPS.get(style, 0.0),
     )
-    labels = np.where(which >= 0, head.labels[which], BACKGROUND)
     lines = np.zeros(linear.shape[:2], np.float32)
     if style in ("cel", "flat", "pencil"):
-        lines = _contours(labels, near)
+        lines = _contours(_labels(which, take.labels), near)
     points = screen[head.kit.landmarks, :2] / SAMPLES
-    return Picture(linear, points, labels[::SAMPLES, ::SAMPLES], lines, cover)
+    return Picture(linear, points, lines, cover, which, take.labels)
+
+
+def _labels(which: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    return np.where(which >= 0, kinds[which], BACKGROUND).astype(np.uint8)
 
 
 def _contours(labels: np.ndarray, near: np.ndarray) -> np.ndarray:
@@ -274,9 +324,9 @@ def render_pair_clip(
     scene = Scene(rng)
     poses = pose_track(rng, frames)
     idle = _idle(head.kit, rng, frames)
-    shadows = cast_shadows(head, scene, poses[frames // 2])
     points = [landmarks(head, scene, *each) for each in zip(idle, poses, strict=True)]
     boxes = _jittered(rng, [_box_of(p) for p in points])
+    take = prepare(head, scene, poses[frames // 2], Window.of_box(boxes[frames // 2], size))
     clips: dict[str, list[np.ndarray]] = {"source": [], "target": []}
     openings: dict[str, list[float]] = {"source": [], "target": []}
     mouths = []
@@ -285,7 +335,7 @@ def render_pair_clip(
         grain = scene.finish.grain(rng, size, size)
         for name, weights in (("source", source_expressions), ("target", target_expressions)):
             both = np.clip(idle[i] + weights[i], 0, 1)
-            picture = render(head, scene, both, pose=pose, window=window, shadows=shadows)
+            picture = render(head, scene, both, pose=pose, window=window, take=take)
             clips[name].append(scene.finish.apply(picture.linear, picture.lines, grain))
             openings[name].append(picture.opening / size)
         mouths.append((mouth_of(points[i]) - [window.left, window.top]) * window.scale)
@@ -337,9 +387,9 @@ def render_clip(
     idle = _idle(head.kit, rng, len(expressions))
     scale = min(height, width * 1.2) * share / _HEAD_CM
     window = Window(-width / scale / 2, -height / scale / 2 - 1, scale, width, height)
-    shadows = cast_shadows(head, scene, poses[len(poses) // 2])
+    take = prepare(head, scene, poses[len(poses) // 2], window)
     for pose, rest, weights in zip(poses, idle, expressions, strict=True):
         both = np.clip(rest + weights, 0, 1)
-        picture = render(head, scene, both, pose=pose, window=window, shadows=shadows)
+        picture = render(head, scene, both, pose=pose, window=window, take=take)
         grain = scene.finish.grain(rng, height, width)
         yield scene.finish.apply(picture.linear, picture.lines, grain), picture

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omnisync_core.training.heads import MOUTH, TEETH
 from omnisync_core.training.render import (
     Head,
     HeadKit,
@@ -63,6 +64,46 @@ def test_mouth_lies_near_the_middle_of_the_crop(kit: HeadKit) -> None:
 def test_opening_grows_with_the_jaw(kit: HeadKit) -> None:
     opening = pair(kit, 1)["target_opening"]
     assert opening[1] > opening[0] + 0.05
+
+
+def test_rolled_in_lips_are_not_open(kit: HeadKit, head: Head) -> None:
+    scene, window = Scene(np.random.default_rng(1)), Window(-6, -4, 6, 72, 72)
+    rolled = kit.weights(mouthRollLower=0.8, mouthRollUpper=0.8, mouthPress=0.6)
+    picture = render(head, scene, rolled, pose=Pose(roll=0.2), window=window)
+    assert picture.opening == 0
+
+
+def inside_pixels(kit: HeadKit, seed: int, **weights: float) -> int:
+    """Pixels of a 96-pixel crop that show the mouth's inside or teeth."""
+    rng = np.random.default_rng(seed)
+    head, scene = Head(kit, rng), Scene(rng)
+    window = Window(-6, -3.5, 8, 96, 96)
+    labels = render(head, scene, kit.weights(**weights), pose=Pose(), window=window).labels
+    return int(np.isin(labels, (MOUTH, TEETH)).sum())
+
+
+def test_pressed_lips_close_on_every_head(kit: HeadKit) -> None:
+    pressed = {"mouthPress": 0.6, "mouthRollLower": 0.35, "mouthRollUpper": 0.3}
+    assert all(inside_pixels(kit, seed, **pressed) <= 8 for seed in range(6))
+
+
+def test_wide_jaw_shows_the_inside_of_the_mouth(kit: HeadKit) -> None:
+    assert inside_pixels(kit, 0, jawOpen=0.6) > 200
+
+
+def test_shadows_only_darken(kit: HeadKit, head: Head) -> None:
+    scene, window = Scene(np.random.default_rng(6)), Window(-12, -14, 3, 72, 84)
+    pictures = []
+    for scene.shadow in (0.0, 1.0):
+        pictures.append(render(head, scene, kit.weights(), pose=Pose(), window=window).linear)
+    assert (pictures[1] <= pictures[0] + 1e-5).all()
+    assert pictures[1].mean() < pictures[0].mean()
+
+
+def test_wrong_number_of_weights_is_refused(head: Head) -> None:
+    scene, window = Scene(np.random.default_rng(0)), Window(-6, -4, 4, 48, 48)
+    with pytest.raises(ValueError, match="expected 57 expression weights"):
+        render(head, scene, np.zeros(52), pose=Pose(), window=window)
 
 
 def test_unequal_lengths_are_refused(kit: HeadKit, head: Head) -> None:
