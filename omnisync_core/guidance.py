@@ -9,9 +9,9 @@ a velocity function like any other, so the sampler never hears of guidance.
 v(0) is without audio ("none"), v(a') hears the audio without its order in time ("unordered"), v(a)
 hears all of it ("audio"). The profile says what S and R are (sigma is the logistic function):
 
-    seed      S = w_s k_s(t) M   R = w_t k_t(t)    k_s = (1 - sigma(t)) / 0.5, k_t = sigma(t) / 0.731
-    paper     S = w_s k(t) M     R = w_t k(t) M    k = t^1.5
-    constant  S = w_s M          R = w_t M         classifier-free guidance in the mouth
+    seed      S = w_s k_s(t) M   R = w_t k_t(t)   k_s = (1 - sigma(t)) / 0.5, k_t = sigma(t) / 0.731
+    paper     S = w_s k(t) M     R = w_t k(t) M   k = t^1.5
+    constant  S = w_s M          R = w_t M        classifier-free guidance in the mouth
 
 Seed: edits of the place grow as the picture settles, edits of the timing are strongest near noise;
 each curve is divided by its largest value on [0, 1], so that the scales are the largest weights.
