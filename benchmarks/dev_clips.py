@@ -55,7 +55,7 @@ def delay(result: np.ndarray, voice: np.ndarray, *, second: float) -> float:
     return 1000 * (int(np.argmax(scores)) - reach) / RATE
 
 
-def judge(video: Path, voice: Path, result: Path) -> dict:
+def judge(video: Path, voice: Path, result: Path, *, region: str) -> dict:
     """Frames, rates, drift and the largest difference outside the mouth's box."""
     before, after = probe_video(video), probe_video(result)
     count = min(before.frames, after.frames)
@@ -63,7 +63,7 @@ def judge(video: Path, voice: Path, result: Path) -> dict:
     heard, said = read_sound(result), read_sound(voice)
     last = min(len(heard), len(said)) / RATE - 1.2
     delays = [delay(heard, said, second=s) for s in (0.0, max(last, 0.0))]
-    tracking = track_mouth(read_frames(video), before.times)
+    tracking = track_mouth(read_frames(video), before.times, region=region)
     both = zip(read_frames(video), read_frames(result), tracking.track, strict=True)
     differences = [outside(*three) for three in both]
     return {
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="clips whose name begins like this")
     parser.add_argument("--model", default="mini", help="embedded model or checkpoint")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the product's)")
+    parser.add_argument("--region", default="auto")
     arguments = parser.parse_args()
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
@@ -121,12 +122,13 @@ def main() -> None:
             cut_video(clip, video, seconds=arguments.seconds)
         command = [sys.executable, "-m", "omnisync_core.cli", "sync", str(video), str(voice)]
         command += ["-o", str(result), "--lossless", "--model", arguments.model]
+        command += ["--region", arguments.region]
         command += ["--steps", str(arguments.steps)] if arguments.steps else []
         watched = run_watched(command)
         edited = re.search(r"(\d+) edited", watched.output)
         row = {"voice": voice.stem, "seconds": watched.seconds, "peak_mib": watched.python}
         row["edited"] = int(edited[1]) if edited else None
-        figures[clip.stem] = row | judge(video, voice, result)
+        figures[clip.stem] = row | judge(video, voice, result, region=arguments.region)
         report.write_text(json.dumps(figures, indent=1))
         sys.stderr.write(f"{clip.stem}: {watched.seconds:.0f} s\n")
     sys.stdout.write(as_table(figures))
