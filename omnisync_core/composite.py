@@ -64,11 +64,7 @@ def paste_crop(
     Raises ValueError for crops of two shapes, another kind of frame, or a box that is not finite.
     """
     _check(frame, box)
-    if source_crop.shape != edited_crop.shape or source_crop.ndim != 3:
-        raise ValueError(
-            "expected two crops [3 s s] of one shape, "
-            f"got {tuple(source_crop.shape)} and {tuple(edited_crop.shape)}"
-        )
+    _check_pair(source_crop, edited_crop)
     result = frame.copy()
     height, width = frame.shape[:2]
     top, bottom = _inside(box.cy, box.side, height)
@@ -176,3 +172,11 @@ def _check(frame: np.ndarray, box: Box) -> None:
         )
     if not (math.isfinite(box.cx) and math.isfinite(box.cy) and 0 < box.side < math.inf):
         raise ValueError(f"expected a box with a finite centre and a side above 0, got {box}")
+
+
+def _check_pair(source_crop: Tensor, edited_crop: Tensor) -> None:
+    if source_crop.shape != edited_crop.shape or source_crop.ndim != 3:
+        raise ValueError(
+            "expected two crops [3 s s] of one shape, "
+            f"got {tuple(source_crop.shape)} and {tuple(edited_crop.shape)}"
+        )
