@@ -1,6 +1,7 @@
 """The command line: `omnisync sync VIDEO AUDIO -o OUT` and `omnisync demo`.
 
-Bad input ends with one sentence and exit code 2; Ctrl-C with exit code 130; neither leaves half a file.
+Bad input ends with one sentence and exit code 2, Ctrl-C with exit code 130; neither leaves half a
+file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import fields
-from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO, get_args, get_type_hints
 
@@ -35,7 +35,7 @@ _CHOSEN = (
     ("overlap", "frames that neighbouring windows share"),
 )
 _LENGTHS = """lengths:
-  silence  keep the video's length; a shorter voice is followed by silence, a longer one is cut (default)
+  silence  keep the video's length: silence after a shorter voice, a longer one is cut (default)
   cut      end both where the shorter one ends
   loop     a longer voice: start the video again
   bounce   a longer voice: play the video backwards, then forwards, and so on
@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sync.add_argument("video", type=Path, help="any video file")
     sync.add_argument("audio", type=Path, help="wav, flac, mp3, m4a ..., or a video with sound")
-    sync.add_argument("-o", "--output", type=Path, required=True, help=".mp4, .mov or .mkv to write")
+    sync.add_argument(
+        "-o", "--output", type=Path, required=True, help=".mp4, .mov or .mkv to write"
+    )
     sync.add_argument("--lossless", action="store_true", help="FFV1 in .mkv, lossless x264 in .mp4")
     sync.add_argument(
         "--compare", type=Path, metavar="FILE", help="also write source and result side by side"
@@ -156,12 +158,13 @@ def _sync(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    folder = Path(str(resources.files(__package__))) / "demo"
+    folder = Path(__file__).parent / "demo"
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"The folder {arguments.output} cannot be made ({error.strerror}); name another with -o."
+            f"The folder {arguments.output} cannot be made ({error.strerror}); "
+            "name another with -o."
         ) from None
     for name, _ in _CHOSEN:
         setattr(arguments, name, getattr(SyncOptions(), name))

@@ -213,7 +213,7 @@ def edit_frames(
 
 
 def flow_noise(size: int, seed: int) -> Callable[[int, Tensor], Tensor]:
-    """Noise that moves with the picture, for frames asked for in order: (i, crop [3 s s]) -> [3 s s].
+    """Noise that moves with the picture, for frames asked for in order: (i, crop) -> [3 s s].
 
     Frames that are left out (no mouth) are skipped; the noise depends on seed and frame alone.
     """
@@ -269,9 +269,10 @@ class _Editor:
         plan = plan_windows(stop - start, window=self.options.window, overlap=self.options.overlap)
         for k, window in enumerate(plan):
             first, last = start + window.start, start + window.stop
-            for i in range(max([first, *(j + 1 for j in held)]), last):
+            begin = max([first, *(j + 1 for j in held)])
+            for i in range(begin, last):
                 held[i] = self._hold(i, next(frames), size)
-            self._sample(first, last, window.weights, held)
+            self._sample(first, last, window.weights, held, begin=begin)
             # What the next window does not need is finished.
             until = start + plan[k + 1].start if k + 1 < len(plan) else stop
             for i in range(min(held), until):
@@ -289,13 +290,16 @@ class _Editor:
         assert box is not None  # runs() leaves such frames out
         return box
 
-    def _sample(self, first: int, last: int, weights: np.ndarray, held: dict[int, _Held]) -> None:
+    def _sample(
+        self, first: int, last: int, weights: np.ndarray, held: dict[int, _Held], *, begin: int
+    ) -> None:
+        """Edit frames first..last - 1; those before begin were in the window before as well."""
         started = time.perf_counter()
         window = [held[i] for i in range(first, last)]
 
         def report(step: Step) -> None:
             share = (step.index + 1) / step.total
-            self._report(first + share * (last - first), step.x[0, -1].float().cpu())
+            self._report(begin + share * (last - begin), step.x[0, -1].float().cpu())
 
         edited = edit_window(
             self.model,
@@ -304,7 +308,9 @@ class _Editor:
             self.audio.span(first, last),
             options=self.options,
             # From the seed and the window's place: the same whatever ran before.
-            generator=torch.Generator().manual_seed(self.options.seed * 1_000_003 + first),
+            generator=torch.Generator().manual_seed(
+                (self.options.seed * 1_000_003 + first) % 2**63
+            ),
             callback=report,
         )
         for one, result, weight in zip(window, edited, weights, strict=True):
@@ -335,7 +341,7 @@ def sync_frames(
     callback: Callback | None = None,
     summary: Summary | None = None,
 ) -> np.ndarray:
-    """Frames in memory: uint8 [f, h, w, 3], mono waveform [n] at 16 kHz, times [f] s -> the same shape.
+    """Frames in memory: uint8 [f, h, w, 3] at times [f] s, mono waveform [n] at 16 kHz -> frames.
 
     Raises UserError when there are no frames or the times do not fit them.
     """
@@ -365,14 +371,18 @@ def sync_video(
 ) -> Summary:
     """File to file: video path, audio (a path, or samples [channels, n] and their rate) -> output.
 
-    compare: also write source and result side by side there. Returns what was done. Raises UserError
-    for bad input; whatever goes wrong, no half-written file is left.
+    compare: also write source and result side by side there. Returns what was done. Raises
+    UserError for bad input; whatever goes wrong, no half-written file is left.
     """
     options, summary, started = options or SyncOptions(), Summary(), time.perf_counter()
     paths = [audio] if isinstance(audio, (str, Path)) else []
     for path in (output, compare):
         if path is not None:  # now, and not after an hour's work
             check_output(path, inputs=[video, *paths])
+    if compare is not None and Path(compare).absolute() == Path(output).absolute():
+        raise UserError(
+            f"expected two files, but the output and --compare are both {output}; rename one"
+        )
     info = probe_video(video)
     waveform = read_audio(audio, rate=SAMPLE_RATE)
     plan = match_length(info, len(waveform) / SAMPLE_RATE, options.length)
@@ -409,9 +419,7 @@ def sync_video(
         result = files.enter_context(
             FrameWriter(output, width=info.width, lossless=options.lossless, **writer)
         )
-        both = compare and files.enter_context(
-            FrameWriter(compare, width=2 * info.width, **writer)
-        )
+        both = compare and files.enter_context(FrameWriter(compare, width=2 * info.width, **writer))
         for frame in edited:
             result.write(frame)
             if both:

@@ -29,6 +29,34 @@ from .layers import Attention, FeedForward, TimeEmbedding, rotary
 _POSITIONS_PER_SECOND = 25.0
 
 
+# Deviation of pictures in [-1, 1] (0.45 to 0.5 over the training crops).
+_PICTURE_DEVIATION = 0.5
+
+
+def _wiener(x_t: Tensor, source: Tensor, t: Tensor) -> Tensor:
+    """What x_t alone tells of the clean frames if they scatter around the source: [b f 3 h w].
+
+    The mean of x given x_t = (1 - t) x + t eps for x ~ N(source, s^2). x_t itself would flood the
+    network with noise just where the voice must decide (near t = 1 it tells next to nothing); this
+    input is the source there, and x_t at t = 0.
+    """
+    t = t[:, None, None, None, None].to(x_t)
+    variance = _PICTURE_DEVIATION**2
+    gain = (1 - t) * variance / ((1 - t) ** 2 * variance + t**2)
+    return source + gain * (x_t - (1 - t) * source)
+
+
+# Wave lengths in patches of the sinusoids that tell a patch where in the crop it lies.
+_PLACE_WAVES = (32.0, 16.0, 8.0, 4.0)
+
+
+def _place_features(grid: Tensor) -> Tensor:
+    """Sines and cosines [n, 16] of rows and columns [n 2]: the standard crop holds the mouth in its
+    middle, and rotary positions, which are relative, cannot say where that is."""
+    angle = grid[:, :, None] * (2 * torch.pi / torch.tensor(_PLACE_WAVES, device=grid.device))
+    return rearrange([angle.sin(), angle.cos()], "part n place wave -> n (part place wave)")
+
+
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """LayerNorm without parameters, then scale and shift per frame: x [bf n d], shift [bf 1 d]."""
     return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
@@ -78,6 +106,7 @@ class VideoTransformer(nn.Module):
         self.config = config
         width, patch = config.width, config.patch
         self.embed = nn.Linear(6 * patch * patch, width)
+        self.place = nn.Linear(4 * len(_PLACE_WAVES), width)
         self.time = TimeEmbedding(width)
         self.voice = nn.Linear(config.voiceprint_width, width)
         window = 2 * config.audio_reach + 1
@@ -108,16 +137,19 @@ class VideoTransformer(nn.Module):
                 f"Frames must be a multiple of {patch} pixels high and wide; "
                 f"got {height} x {width}."
             )
-        both = rearrange(torch.cat([x_t, source], dim=2), "b f c h w -> (b f) c h w")
+        estimate = _wiener(x_t, source, t)
+        both = rearrange(torch.cat([estimate, source], dim=2), "b f c h w -> (b f) c h w")
         x = self.embed(
             rearrange(both, "bf c (y p) (x q) -> bf (y x) (c p q)", p=patch, q=patch)
         )  # [bf n d]
+        grid = self._grid(height // patch, width // patch, x.device)
+        x = x + self.place(_place_features(grid).to(x))
         condition = rearrange(
             (self.time(t) + self.voice(voiceprint))[:, None]
             + self.frame_sound(rearrange(audio, "b f k a -> b f (k a)")),
             "b f d -> (b f) d",
         )
-        in_space = self._positions_in_space(height // patch, width // patch, x.device)
+        in_space = rotary(grid, self.config.width // self.config.heads)
         # One clock for the batch: windows of a batch share their frame spacing.
         clock = (times[0] - times[0, 0]) * _POSITIONS_PER_SECOND
         in_time = rotary(clock[:, None], self.config.width // self.config.heads)
@@ -134,11 +166,10 @@ class VideoTransformer(nn.Module):
         residual = self.residual(F.silu(self.detail(torch.cat([features, both], dim=1))))
         return source + rearrange(residual, "(b f) c h w -> b f c h w", f=frames)
 
-    def _positions_in_space(self, rows: int, columns: int, device: torch.device):
-        """Patches counted from the middle: a crop of another size keeps its centre."""
+    def _grid(self, rows: int, columns: int, device: torch.device) -> Tensor:
+        """Rows and columns [n 2] of the patches, from the middle: another size keeps its centre."""
         y = torch.arange(rows, device=device) - (rows - 1) / 2
         x = torch.arange(columns, device=device) - (columns - 1) / 2
-        grid = torch.stack(
+        return torch.stack(
             [repeat(y, "r -> (r c)", c=columns), repeat(x, "c -> (r c)", r=rows)], dim=1
         )
-        return rotary(grid, self.config.width // self.config.heads)

@@ -20,7 +20,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..checkpoint import save_model
+from ..checkpoint import load_model, save_model
 from ..model import OmniSync
 from .losses import edge_loss, motion_loss, mouth_weight, velocity_loss
 from .pairs import Pools, Window
@@ -210,7 +210,7 @@ class Sitting:
                 with (self.run / "train.jsonl").open("a") as log:
                     log.write(json.dumps(row) + "\n")
                 running, seen = {}, 0
-            if self.step % 250 == 0:
+            if self.step % 100 == 0:
                 self.save()
         self.save()
 
@@ -244,6 +244,7 @@ def main() -> None:
         default = getattr(TrainOptions(), name)
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--real-share", type=float, default=0.5)
+    parser.add_argument("--start", type=Path, help="weights to begin a new run with")
     arguments = parser.parse_args()
     arguments.run.mkdir(parents=True, exist_ok=True)
     pools = load_pools(arguments.data, real_share=arguments.real_share)
@@ -255,6 +256,8 @@ def main() -> None:
         view=arguments.view,
     )
     model = load_encoder(arguments.voice)
+    if arguments.start:
+        model.load_state_dict(load_model(arguments.start).state_dict())
     Sitting(pools, model, arguments.run, options).train()
 
 
