@@ -222,7 +222,8 @@ def names_itself(function: Callable) -> Callable:
         try:
             return function(self, *args, **fields)
         except ValueError as error:
-            raise UserError(f"{self.TITLE}: {error}") from error
+            error.args = (f"{self.TITLE}: {error}",)
+            raise
 
     return run
 

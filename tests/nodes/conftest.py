@@ -158,3 +158,19 @@ def fake_host(monkeypatch, tmp_path) -> SimpleNamespace:
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, name, module)
     return seen
+
+
+@pytest.fixture(scope="session")
+def widget_fields():
+    """The fields of a form that are typed in, in order: (name, type, options)."""
+    typed = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+
+    def find(form: dict) -> list[tuple]:
+        found = []
+        for group in ("required", "optional"):
+            for name, (kind, *options) in form.get(group, {}).items():
+                if isinstance(kind, list) or kind in typed:
+                    found.append((name, kind, options[0] if options else {}))
+        return found
+
+    return find
