@@ -80,18 +80,31 @@ def sound_input(
         return
     waveform, rate = source
     waveform = _checked_waveform(waveform, rate)
+    path = _raw_file(waveform, folder)
+    try:
+        raw = ["-f", "f32le", "-ar", str(rate), "-ac", str(len(waveform))]
+        arguments = [*raw, *input_arguments(path)]
+        yield SoundInput(arguments=arguments, filter="anull" + _fit(seconds, rate))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _raw_file(waveform: np.ndarray, folder: Path) -> Path:
+    """The waveform [channels, samples] in a new temporary file of interleaved float32."""
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".omnisync.f32", delete=False) as file:
-        path = Path(file.name)
         try:
             for block in np.array_split(waveform.T, 1 + waveform.shape[1] // 2**20):
                 file.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
-            file.close()  # Windows lets only one at a time open it
-            raw = ["-f", "f32le", "-ar", str(rate), "-ac", str(len(waveform))]
-            arguments = [*raw, *input_arguments(path)]
-            yield SoundInput(arguments=arguments, filter="anull" + _fit(seconds, rate))
-        finally:
+        except BaseException as error:
             file.close()
-            path.unlink(missing_ok=True)
+            Path(file.name).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise UserError(
+                    f"cannot keep the sound in {folder}: {error.strerror}; free some space there "
+                    "or choose another folder"
+                ) from error
+            raise
+    return Path(file.name)
 
 
 def _checked_waveform(waveform: np.ndarray, rate: int) -> np.ndarray:

@@ -22,7 +22,14 @@ import imageio_ffmpeg
 from .errors import UserError
 
 # Lines that only say that something failed, never what: they follow the line that does.
-_EMPTY_WORDS = ("Conversion failed", "Terminating thread", "Task finished", "Nothing was written")
+_EMPTY_WORDS = (
+    "Conversion failed",
+    "Error muxing a packet",
+    "Terminating thread",
+    "Task finished",
+    "Nothing was written",
+    "Last message repeated",
+)
 # What the demuxers say when a file stops before its own header promised (mov, matroska, the rest).
 _CUT_OFF_WORDS = ("partial file", "ended prematurely", "Error during demuxing")
 
@@ -133,10 +140,12 @@ class Ffmpeg:
         return status
 
     def last_words(self) -> str:
-        """The last lines of the log that say something, without ffmpeg's own addresses."""
-        lines = [re.sub(r"^(\[[^\]]*\] *)+", "", line) for line in self._last]
+        """Why the child ended: the first complaints of its log, without ffmpeg's own addresses."""
+        lines = [re.sub(r"^(\[[^\]]*\] *)+", "", line).strip() for line in self._last]
         telling = [line for line in lines if line and not line.startswith(_EMPTY_WORDS)]
-        return "; ".join(dict.fromkeys(telling[-3:])) or "ffmpeg ended without a word"
+        if not telling:
+            return f"it ended with status {self._child.poll()} and without a word"
+        return "; ".join(dict.fromkeys(telling[:2]))
 
     def __enter__(self) -> Ffmpeg:
         return self

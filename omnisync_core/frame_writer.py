@@ -115,8 +115,8 @@ class FrameWriter:
 
     def _finish(self) -> None:
         if not self._written or (self.times is not None and self._written < len(self.times)):
-            wanted = "at least one" if self.times is None else len(self.times)
-            raise ValueError(f"expected {wanted} frames for {self.path}, got {self._written}")
+            wanted = "1 frame or more" if self.times is None else f"{len(self.times)} frames"
+            raise ValueError(f"expected {wanted} for {self.path}, got {self._written}")
         try:
             self._child.close_feed()
         except OSError:

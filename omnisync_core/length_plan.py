@@ -52,9 +52,9 @@ def match_length(info: VideoInfo, audio_seconds: float, mode: LengthMode = "sile
     lasts = np.append(np.diff(info.times), info.duration - info.times[-1])
     if not info.variable_rate:
         lasts = np.full(info.frames, 1 / info.rate, dtype=np.float64)
-    order = _one_round(info.frames, mode)
+    order = np.arange(info.frames)
     if mode in ("loop", "bounce", "freeze") and audio_seconds > info.duration:
-        order = _until(order, lasts, audio_seconds, hold=mode == "freeze")
+        order = _until(_round(info.frames, mode), order, lasts, audio_seconds)
     elif mode == "cut":
         order = order[: _count_within(lasts, audio_seconds)]
     ends = np.cumsum(lasts[order])
@@ -64,17 +64,20 @@ def match_length(info: VideoInfo, audio_seconds: float, mode: LengthMode = "sile
     return LengthPlan(frames=order, times=times, duration=float(ends[-1]))
 
 
-def _one_round(frames: int, mode: LengthMode) -> np.ndarray:
-    """Frame numbers of one round: 0 1 2 3, or for bounce 0 1 2 3 2 1."""
+def _round(frames: int, mode: LengthMode) -> np.ndarray:
+    """What is repeated after 0 1 2 3: for loop 0 1 2 3, for bounce 2 1 0 1 2 3, for freeze 3."""
     forward = np.arange(frames)
-    return np.concatenate([forward, forward[-2:0:-1]]) if mode == "bounce" else forward
+    if mode == "freeze":
+        return forward[-1:]
+    if mode == "loop" or frames == 1:
+        return forward
+    return np.concatenate([forward[-2:0:-1], forward])
 
 
-def _until(order: np.ndarray, lasts: np.ndarray, seconds: float, *, hold: bool) -> np.ndarray:
-    """Repeat the round, or its last frame, until the sound ends."""
-    more = order[-1:] if hold else order
-    rounds = int((seconds - lasts[order].sum()) / lasts[more].sum()) + 2
-    order = np.concatenate([order, np.tile(more, max(rounds, 0))])
+def _until(again: np.ndarray, order: np.ndarray, lasts: np.ndarray, seconds: float) -> np.ndarray:
+    """`order`, and `again` as often as it takes until the sound ends."""
+    rounds = int((seconds - lasts[order].sum()) / lasts[again].sum()) + 1
+    order = np.concatenate([order, np.tile(again, rounds)])
     return order[: _count_within(lasts[order], seconds)]
 
 

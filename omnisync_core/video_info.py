@@ -241,9 +241,9 @@ def _find_rate(times: np.ndarray, *, nominal: Fraction, tick: float) -> tuple[Fr
     average = Fraction((len(times) - 1) / float(times[-1]))
     whole = Fraction(max(1, round(average)))
     film = Fraction(max(1, round(average * Fraction(1001, 1000))) * 1000, 1001)
-    # What the file says comes first if it is a rate people use; Matroska's may be a bad guess.
-    candidates = [nominal] if nominal.denominator in (1, 1001) else []
-    candidates += [whole, film, nominal, average.limit_denominator(1001)]
+    # Matroska's own word may be a bad guess (19001/317 for 59.94): the usual rate next to it first.
+    usual = sorted([whole, film], key=lambda rate: abs(rate - (nominal or average)))
+    candidates = [*usual, nominal, average.limit_denominator(1001)]
     for rate in filter(None, candidates):
         grid = np.arange(len(times)) * rate.denominator / rate.numerator
         if np.abs(times - grid).max() <= min(1.01 * tick, 0.25 / float(rate)) + 1e-9:
