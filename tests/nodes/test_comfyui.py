@@ -158,7 +158,7 @@ def lip_sync(prompt: dict) -> dict:
 
 def test_the_pack_loads_and_every_node_is_listed(server, pack):
     log = (server.base / "log.txt").read_text()
-    assert "IMPORT FAILED): " not in log or "omnisync" not in log.split("IMPORT FAILED")[-1]
+    assert not [line for line in log.splitlines() if "IMPORT FAILED" in line and "omni" in line]
     for name, node in pack.NODE_CLASS_MAPPINGS.items():
         info = server.ask(f"/object_info/{name}")[name]
         form = json.loads(json.dumps(node.INPUT_TYPES()))
@@ -174,6 +174,19 @@ def test_the_model_folder_is_known_to_the_host(server, tiny_file):
     shutil.copy(tiny_file, target)
     names = server.ask("/object_info/OmniSyncModelLoader")["OmniSyncModelLoader"]["input"]
     assert names["required"]["model"][0] == ["mini (embedded)", "tiny.safetensors"]
+
+
+def test_help_and_chinese_reach_the_page(server):
+    page = "/extensions/omnisync/docs/OmniSyncLipSync/zh.md"
+    with urllib.request.urlopen(server.url + page, timeout=30) as answer:
+        assert answer.read().decode().startswith("# OmniSync 对口型")
+    words = server.ask("/i18n")["zh"]["nodeDefs"]["OmniSyncLipSync"]
+    assert words["inputs"]["steps"]["name"] == "步数"
+
+
+def test_the_workflows_are_offered_as_templates(server):
+    names = server.ask("/workflow_templates")["omnisync"]
+    assert sorted(names) == ["omnisync_expert", "omnisync_quick_start"]
 
 
 @pytest.mark.parametrize("name", ["omnisync_quick_start.json", "omnisync_expert.json"])
@@ -192,6 +205,11 @@ def test_a_shipped_workflow_gives_a_video_with_the_new_voice(server, media, prom
     second = min(len(heard), len(voice), 14000)
     assert abs(len(heard) / 16000 - 1) < 0.1
     assert np.corrcoef(heard[1600:second], voice[1600:second])[0, 1] > 0.9
+
+
+def test_the_saved_file_says_that_it_was_edited(server, media, prompt_of):
+    path = server.saved(server.run(prompt_of("omnisync_quick_start.json")))
+    assert b"Edited with OmniSync" in path.read_bytes()
 
 
 def test_images_in_give_images_and_a_video_out(server, media, prompt_of):

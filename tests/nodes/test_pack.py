@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 IDS = {
     "OmniSyncLipSync",
     "OmniSyncModelLoader",
@@ -83,4 +84,27 @@ assert len(pack.NODE_CLASS_MAPPINGS) == 7
 heavy = {"comfy", "folder_paths", "cv2", "scipy", "imageio_ffmpeg", "pack.omnisync_core.pipeline"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", sorted(IDS))
+def test_every_word_has_its_chinese(pack, name):
+    words = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+    node, said = pack.NODE_CLASS_MAPPINGS[name], words[name]
+    assert list(said["inputs"]) == list(fields(node))
+    assert list(said["outputs"]) == [str(i) for i in range(len(node.RETURN_TYPES))]
+    told = [said, *said["inputs"].values(), *said["outputs"].values()]
+    for entry in told:
+        assert set(entry) >= {"name", "tooltip"} or {"display_name", "description"} <= set(entry)
+    assert not any(e["tooltip"].isascii() for e in told[1:]) and not said["description"].isascii()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", sorted(IDS))
+def test_every_node_has_a_help_page_that_names_its_inputs(pack, name, language):
+    page = ROOT / "web" / "docs" / name / f"{language}.md"
+    text = page.read_text(encoding="utf-8")
+    missing = [
+        field for field in fields(pack.NODE_CLASS_MAPPINGS[name]) if f"`{field}`" not in text
+    ]
+    assert not missing
