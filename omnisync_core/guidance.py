@@ -25,14 +25,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from .config import Profile
 from .region import DROP_PER_SPAN, SIDE_PER_SPAN
 
-Profile = Literal["seed", "paper", "constant"]
 Velocity = Callable[[Tensor, float], Tensor]
 """x_t [b f c h w] and flow time t -> v, of the same shape."""
 Velocities = Callable[[Tensor, float, tuple[str, ...]], list[Tensor]]

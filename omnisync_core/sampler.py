@@ -11,17 +11,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from .config import Solver
 from .guidance import Velocity
 
 # The grid of flow times; "step 850 of 1000" is t = 0.85.
 GRID = 1000
-
-Solver = Literal["euler", "heun"]
 
 
 @dataclass(frozen=True)
