@@ -77,15 +77,7 @@ class LipSync:
                 "region": widgets.region(**hidden_away),
                 "length": widgets.length(**hidden_away),
                 "fps": widgets.fps(**hidden_away),
-                "lossless": (
-                    "BOOLEAN",
-                    {
-                        "default": False,
-                        "tooltip": "Keep every pixel of the VIDEO exact: a large file of the kind "
-                        "that few players show.",
-                        **hidden_away,
-                    },
-                ),
+                "lossless": widgets.lossless(**hidden_away),
                 **widgets.windows(**hidden_away),
             },
         }

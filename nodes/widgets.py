@@ -165,6 +165,18 @@ def length(**more: Any) -> tuple:
     )
 
 
+def lossless(**more: Any) -> tuple:
+    return (
+        "BOOLEAN",
+        {
+            "default": _DEFAULT.lossless,
+            "tooltip": "Keep every pixel of the VIDEO exact: a large file of the kind that few "
+            "players show.",
+            **more,
+        },
+    )
+
+
 def windows(**more: Any) -> dict[str, tuple]:
     """How many frames the network sees at once."""
     return {
