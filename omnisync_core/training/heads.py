@@ -22,6 +22,7 @@ from .raster import deform, nearest, vertex_normals
 LABELS = ("background", "skin", "lips", "mouth", "teeth", "eyes", "hair", "clothes")
 BACKGROUND, SKIN, LIPS, MOUTH, TEETH, EYES, HAIR, CLOTHES = range(len(LABELS))
 _LIPS_MEET_CM = 0.03  # the inner lips' points lie this far apart where the lips just touch
+_OFF_CM = 0.3  # one sample of a shadow map
 _SURFACE = ("face", "head_neck", "mouth_socket", "eye_socket_left", "eye_socket_right")
 _INSIDE = ("gums_tongue", "teeth", "iris_left", "iris_right")
 
@@ -168,28 +169,38 @@ def _ambient_share(verts: np.ndarray, triangles: np.ndarray, *, rays: int = 64) 
         angle, flat = k * np.pi * (3 - 5**0.5), (1 - z * z) ** 0.5
         way = np.array([np.cos(angle) * flat, np.sin(angle) * flat, z])
         cosine = np.maximum(normals @ way, 0)
-        seen += lit_from(way, verts, triangles) * cosine
+        seen += lit_from(way, verts, normals, triangles) * cosine
         total += cosine
     return (seen / total).astype(np.float32)
 
 
-def lit_from(way: np.ndarray, verts: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """How much light from the unit direction `way` reaches each vertex, [n] in [0, 1]."""
-    size, span = 224, 44.0  # samples, cm: the head with its shoulders, 2 mm a sample
+def lit_from(
+    way: np.ndarray, verts: np.ndarray, normals: np.ndarray, triangles: np.ndarray
+) -> np.ndarray:
+    """How much light from the unit direction `way` reaches each vertex, [n] in [0, 1].
+
+    The test is made a little off the surface, which would else shade itself.
+    """
+    size, span = 160, 44.0  # samples, cm: the head with its shoulders, 3 mm a sample
     side = np.cross([0.0, 1.0, 0.1], way)
     side /= np.linalg.norm(side)
     frame = np.stack([side, np.cross(way, side), way]).astype(np.float32)
-    screen = ((verts - np.array([0, -2, 0], np.float32)) @ frame.T).astype(np.float32)
-    screen[:, 0] = (screen[:, 0] / span + 0.5) * size
-    screen[:, 1] = (0.5 - screen[:, 1] / span) * size
-    whole = np.zeros(4, np.float32)
-    _, _, near = nearest(screen, triangles, size, size, len(triangles), whole)
+    middle, whole = np.array([0, -2, 0], np.float32), np.zeros(4, np.float32)
+
+    def on_screen(points: np.ndarray) -> np.ndarray:
+        local = ((points - middle) @ frame.T).astype(np.float32)
+        local[:, 0] = (local[:, 0] / span + 0.5) * size
+        local[:, 1] = (0.5 - local[:, 1] / span) * size
+        return local
+
+    _, _, near = nearest(on_screen(verts), triangles, size, size, len(triangles), whole)
+    screen = on_screen(verts + normals * np.float32(_OFF_CM))
     total = np.zeros(len(verts), np.float32)
     for dy in (-1, 0):
         for dx in (-1, 0):
             x = np.clip(screen[:, 0] + (dx + 0.5), 0, size - 1).astype(np.int32)
             y = np.clip(screen[:, 1] + (dy + 0.5), 0, size - 1).astype(np.int32)
-            total += near[y, x] < screen[:, 2] + 0.3  # a surface does not shade itself
+            total += near[y, x] < screen[:, 2] + np.float32(0.1)
     return total / 4
 
 
@@ -269,7 +280,7 @@ class Head:
             size = WIDTH >> level, self.pages.shape[1] >> level
             pages = [cv2.resize(page, size, interpolation=cv2.INTER_AREA) for page in self.pages]
             if flat:
-                pages[paint.SKIN] = cv2.medianBlur(pages[paint.SKIN], 7)
+                pages[paint.SKIN] = cv2.medianBlur(pages[paint.SKIN], 5)
                 pages[paint.HAIR] = cv2.blur(pages[paint.HAIR], (25, 25))
             self._other_pages[level, flat] = np.stack(pages)
         return self._other_pages[level, flat]

@@ -63,6 +63,23 @@ class Finish:
             ink=float(rng.uniform(0.5, 1)),
         )
 
+    @staticmethod
+    def clean(style: str = "photo") -> Finish:
+        """A faultless camera, for demonstrations and tests."""
+        return Finish(
+            style=style,
+            shrink=1.0,
+            blur=0.0,
+            smear=(0.0, 0.0),
+            noise=0.0,
+            noise_size=0.0,
+            quality=0,
+            mix=np.eye(3, dtype=np.float32),
+            gamma=1.0,
+            lift=0.0,
+            ink=0.8,
+        )
+
     def grain(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         """This frame's sensor noise [h, w, 3] (or nothing, [1, 1, 3]); a pair shares it."""
         if not self.noise or self.style != "photo":

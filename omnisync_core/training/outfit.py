@@ -14,6 +14,8 @@ from . import paint
 from .canvas import smooth, texel, unroll
 from .paint import Look
 
+_UNDER = 0.25  # cm below the skin
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -50,8 +52,10 @@ def hair_shell(
     # Sideburns are only painted: as a shell they would stand off in splinters.
     scalp = paint.scalp_at(look, unrolled) * np.maximum(smooth(4.0, 5.5, y), smooth(18, 20, s))
     thickness = np.minimum(scalp * 2.5, 1) * look.hair_length
-    shell = rest + normals * (thickness * (1 + 0.25 * _waves(rng, neutral)) - 0.08)[:, None]
-    used, flat = np.unique(triangles[(scalp[triangles] > 0.02).all(1)], return_inverse=True)
+    # Bald corners of a triangle lie under the skin: the hairline is where shell and skin cross.
+    thickness = np.where(scalp > 0, thickness * (1 + 0.25 * _waves(rng, neutral)), -_UNDER)
+    shell = rest + normals * thickness[:, None]
+    used, flat = np.unique(triangles[(scalp[triangles] > 0.02).any(1)], return_inverse=True)
     return Part(
         verts=shell[used],
         triangles=flat.reshape(-1, 3),
@@ -118,8 +122,8 @@ def clothes(
     slope = rng.uniform(0, 0.5)  # a V, or straight across
     cloth = neutral[:, 1] < collar + slope * np.abs(neutral[:, 0]) - 0.35 * neutral[:, 2]
     loose = np.clip((collar + 2 - neutral[:, 1]) / 3, 0.15, 1) * rng.uniform(0.3, 0.9)
-    bust = rest + normals * loose[:, None]
-    used = triangles[cloth[triangles].all(1)]
+    bust = rest + normals * np.where(cloth, loose, -_UNDER)[:, None]
+    used = triangles[cloth[triangles].any(1)]
     rim, edges = np.unique(hem, return_inverse=True)
     edges = edges.reshape(-1, 2)
     start = bust[rim]

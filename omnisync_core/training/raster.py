@@ -94,6 +94,41 @@ def vertex_normals(verts: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return out
 
 
+@numba.njit(fastmath=True, inline="always")
+def _fill(
+    m: int,
+    corners: tuple[float, float, float, float, float, float, float, float, float],
+    box: tuple[float, float, float, float],
+    which: np.ndarray,
+    bary: np.ndarray,
+    near: np.ndarray,
+) -> None:
+    """Depth-test triangle m on the samples of its box (left, top, right, bottom, cut to fit)."""
+    x0, y0, z0, x1, y1, z1, x2, y2, z2 = corners
+    half, one, zero = np.float32(0.5), np.float32(1), np.float32(0)
+    left, right = np.int32(np.ceil(box[0] - half)), np.int32(np.floor(box[2] - half))
+    top, bottom = np.int32(np.ceil(box[1] - half)), np.int32(np.floor(box[3] - half))
+    inverse = one / ((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
+    bx, by = (y2 - y0) * inverse, (x0 - x2) * inverse
+    cx, cy = (y0 - y1) * inverse, (x1 - x0) * inverse
+    px = np.float32(left) + half - x0
+    for y in range(top, bottom + 1):
+        py = np.float32(y) + half - y0
+        b = px * bx + py * by
+        c = px * cx + py * cy
+        for x in range(left, right + 1):
+            a = one - b - c
+            if a >= zero and b >= zero and c >= zero:
+                z = a * z0 + b * z1 + c * z2
+                if z > near[y, x]:
+                    near[y, x] = z
+                    which[y, x] = m
+                    bary[y, x, 0] = a
+                    bary[y, x, 1] = b
+            b += bx
+            c += cx
+
+
 @numba.njit(fastmath=True, cache=True)
 def nearest(
     screen: np.ndarray,
@@ -114,52 +149,39 @@ def nearest(
     which = np.full((height, width), -1, np.int32)
     bary = np.empty((height, width, 2), np.float32)
     near = np.full((height, width), np.float32(-1e9))
-    half, one, zero = np.float32(0.5), np.float32(1), np.float32(0)
-    wide, high = np.float32(width), np.float32(height)
+    zero, wide, high = np.float32(0), np.float32(width), np.float32(height)
     for m in range(len(triangles)):
         i, j, k = triangles[m, 0], triangles[m, 1], triangles[m, 2]
         y0, y1, y2 = screen[i, 1], screen[j, 1], screen[k, 1]
-        low, most = min(y0, y1, y2), max(y0, y1, y2)
-        if most <= zero or low >= high:
+        top, bottom = min(y0, y1, y2), max(y0, y1, y2)
+        if bottom <= zero or top >= high:
             continue
         x0, x1, x2 = screen[i, 0], screen[j, 0], screen[k, 0]
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area >= zero:  # y points down: counter-clockwise outside is negative here
-            continue
-        first, last = min(x0, x1, x2), max(x0, x1, x2)
-        if last <= zero or first >= wide:
+        if (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0) >= zero:
+            continue  # y points down: counter-clockwise outside has a negative area here
+        left, right = min(x0, x1, x2), max(x0, x1, x2)
+        if right <= zero or left >= wide:
             continue
         if m >= outside and (
-            last < opening[0] or most < opening[1] or first > opening[2] or low > opening[3]
+            right < opening[0] or bottom < opening[1] or left > opening[2] or top > opening[3]
         ):
             continue
-        left = np.int32(max(np.ceil(first - half), zero))
-        right = np.int32(min(np.floor(last - half), wide - one))
-        top = np.int32(max(np.ceil(low - half), zero))
-        bottom = np.int32(min(np.floor(most - half), high - one))
-        if left > right or top > bottom:
-            continue
-        inverse = one / area
-        bx, by = (y2 - y0) * inverse, (x0 - x2) * inverse
-        cx, cy = (y0 - y1) * inverse, (x1 - x0) * inverse
-        z0, z1, z2 = screen[i, 2], screen[j, 2], screen[k, 2]
-        px = np.float32(left) + half - x0
-        for y in range(top, bottom + 1):
-            py = np.float32(y) + half - y0
-            b = px * bx + py * by
-            c = px * cx + py * cy
-            for x in range(left, right + 1):
-                a = one - b - c
-                if a >= zero and b >= zero and c >= zero:
-                    z = a * z0 + b * z1 + c * z2
-                    if z > near[y, x]:
-                        near[y, x] = z
-                        which[y, x] = m
-                        bary[y, x, 0] = a
-                        bary[y, x, 1] = b
-                b += bx
-                c += cx
+        corners = (x0, y0, screen[i, 2], x1, y1, screen[j, 2], x2, y2, screen[k, 2])
+        box = (max(left, zero), max(top, zero), min(right, wide), min(bottom, high))
+        _fill(m, corners, box, which, bary, near)
     return which, bary, near
+
+
+@numba.njit(fastmath=True, inline="always")
+def _seen(which: np.ndarray, triangles: np.ndarray, count: int) -> np.ndarray:
+    """Which of the vertices belong to a visible triangle, bool [count]."""
+    seen = np.zeros(count, np.bool_)
+    for y in range(which.shape[0]):
+        for x in range(which.shape[1]):
+            if which[y, x] >= 0:
+                for c in range(3):
+                    seen[triangles[which[y, x], c]] = True
+    return seen
 
 
 @numba.njit(fastmath=True, cache=True)
@@ -168,41 +190,39 @@ def light_vertices(
     triangles: np.ndarray,
     verts: np.ndarray,
     normals: np.ndarray,
-    open_to_light: np.ndarray,
+    openness: np.ndarray,
+    shadows: np.ndarray,
+    wide: float,
     lights: np.ndarray,
     ambient: np.ndarray,
     wrap: np.ndarray,
-    camera: np.ndarray,
+    distance: float,
     hardness: np.ndarray,
 ) -> np.ndarray:
     """Diffuse and specular light per vertex [n, 6] of the triangles seen in `which` [h, w].
 
-    open_to_light [n, 1 + lights]: share of the ambient and of each light that arrives. lights
-    [l, 6]: unit direction towards the light, colour. ambient [2, 3]: from above, from below.
-    wrap [3]: how far each colour bleeds past the terminator (red light travels furthest in skin).
-    hardness [n]: exponent of the highlights.
+    openness [2, n], shadows [2, l, n]: share of the ambient and of each light that arrives with a
+    closed and an open mouth; wide in [0, 1] blends them. lights [l, 6]: unit direction towards the
+    light, colour. ambient [2, 3]: from above, from below. wrap [3]: how far each colour bleeds past
+    the terminator. hardness [n]: exponent of the highlights. The camera is at z = distance.
     """
     out = np.empty((len(verts), 6), np.float32)
-    seen = np.zeros(len(verts), np.bool_)
+    seen = _seen(which, triangles, len(verts))
     half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
-    for y in range(which.shape[0]):
-        for x in range(which.shape[1]):
-            if which[y, x] >= 0:
-                for c in range(3):
-                    seen[triangles[which[y, x], c]] = True
+    mouth, away = np.float32(wide), np.float32(distance)
     for i in range(len(verts)):
         if not seen[i]:
             continue
         nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
-        up = half + half * ny
-        vx, vy, vz = camera[0] - verts[i, 0], camera[1] - verts[i, 1], camera[2] - verts[i, 2]
+        vx, vy, vz = -verts[i, 0], -verts[i, 1], away - verts[i, 2]
         inverse = one / np.sqrt(vx * vx + vy * vy + vz * vz)
         vx, vy, vz = vx * inverse, vy * inverse, vz * inverse
-        away = one - max(nx * vx + ny * vy + nz * vz, zero)
-        share = open_to_light[i, 0]
-        mirror = share * share * (np.float32(0.05) + np.float32(0.4) * away * away * away * away)
+        share = openness[0, i] + (openness[1, i] - openness[0, i]) * mouth
+        share = np.float32(0.05) + np.float32(0.95) * share  # no fold is quite black
+        grazing = one - max(nx * vx + ny * vy + nz * vz, zero)
+        mirror = share * share * (np.float32(0.05) + np.float32(0.4) * grazing**4)
         for c in range(3):
-            sky = ambient[1, c] + (ambient[0, c] - ambient[1, c]) * up
+            sky = ambient[1, c] + (ambient[0, c] - ambient[1, c]) * (half + half * ny)
             out[i, c] = sky * share
             out[i, 3 + c] = sky * mirror
         for m in range(len(lights)):
@@ -212,16 +232,22 @@ def light_vertices(
                 continue
             hx, hy, hz = lx + vx, ly + vy, lz + vz
             inverse = one / np.sqrt(hx * hx + hy * hy + hz * hz + np.float32(1e-9))
-            peak = zero
-            if lambert > zero:
-                peak = max((nx * hx + ny * hy + nz * hz) * inverse, zero) ** hardness[i]
-                peak *= min(lambert * np.float32(4), one)
+            peak = max((nx * hx + ny * hy + nz * hz) * inverse, zero) ** hardness[i]
+            peak *= min(max(lambert * np.float32(4), zero), one)
+            lit = shadows[0, m, i] + (shadows[1, m, i] - shadows[0, m, i]) * mouth
+            lit *= min(share * np.float32(1.5), one)
             for c in range(3):
-                lit = max((lambert + wrap[c]) / (one + wrap[c]), zero)
-                arriving = lights[m, 3 + c] * open_to_light[i, 1 + m]
-                out[i, c] += arriving * lit
+                arriving = lights[m, 3 + c] * lit
+                out[i, c] += arriving * max((lambert + wrap[c]) / (one + wrap[c]), zero)
                 out[i, 3 + c] += arriving * peak
     return out
+
+
+@numba.njit(fastmath=True, inline="always")
+def _step(level: np.float32, steps: np.float32) -> np.float32:
+    """Factor that brings a light level to the nearest of `steps` steps a unit."""
+    scaled = level * steps
+    return (np.floor(scaled + np.float32(0.5)) + np.float32(0.15)) / (scaled + np.float32(1e-4))
 
 
 @numba.njit(fastmath=True, inline="always")
@@ -248,35 +274,38 @@ def _shade_sample(
     v = (a * corners[m, 0, 1] + b * corners[m, 1, 1] + d * corners[m, 2, 1]) * shrink
     u = min(max(u - np.float32(0.5), zero), np.float32(pages.shape[2] - 1.01))
     v = min(max(v - np.float32(0.5), zero), np.float32(pages.shape[1] - 1.01))
-    u0, v0 = np.int32(u), np.int32(v)
+    u0, v0, p = np.int32(u), np.int32(v), page[m]
     fu, fv = u - np.float32(u0), v - np.float32(v0)
-    p = page[m]
-    w00, w01 = (one - fu) * (one - fv), fu * (one - fv)
-    w10, w11 = (one - fu) * fv, fu * fv
-    quantised = one
-    if steps > zero:
+    weights = ((one - fu) * (one - fv), fu * (one - fv), (one - fu) * fv, fu * fv)
+    gloss, stepped = zero, one
+    if steps == zero:
+        for q in range(4):
+            gloss += weights[q] * np.float32(pages[p, v0 + q // 2, u0 + q % 2, 3])
+        gloss *= (a * tint[i, 3] + b * tint[j, 3] + d * tint[k, 3]) * np.float32(1 / 255)
+    else:
         level = zero
         for c in range(3):
-            level += a * light[i, c] + b * light[j, c] + d * light[k, c]
-        level = level / np.float32(3) * steps
-        quantised = np.floor(level + np.float32(0.5)) + np.float32(0.15)
-        quantised = quantised / (level + np.float32(1e-4))
-    gloss = zero
-    if steps == zero:
-        for q, w in ((0, w00), (1, w01), (2, w10), (3, w11)):
-            gloss += w * np.float32(pages[p, v0 + q // 2, u0 + q % 2, 3])
-        gloss *= (a * tint[i, 3] + b * tint[j, 3] + d * tint[k, 3]) * np.float32(1 / 255)
+            level += (a * light[i, c] + b * light[j, c] + d * light[k, c]) * np.float32(1 / 3)
+        stepped = _step(level, steps)
     for c in range(3):
-        value = (
-            w00 * np.float32(pages[p, v0, u0, c])
-            + w01 * np.float32(pages[p, v0, u0 + 1, c])
-            + w10 * np.float32(pages[p, v0 + 1, u0, c])
-            + w11 * np.float32(pages[p, v0 + 1, u0 + 1, c])
-        ) * np.float32(1 / 255)
+        value = zero
+        for q in range(4):
+            value += weights[q] * np.float32(pages[p, v0 + q // 2, u0 + q % 2, c])
+        value *= np.float32(1 / 255)
         albedo = value * value * (a * tint[i, c] + b * tint[j, c] + d * tint[k, c])
         diffuse = a * light[i, c] + b * light[j, c] + d * light[k, c]
         shine = a * light[i, 3 + c] + b * light[j, 3 + c] + d * light[k, 3 + c]
-        out[c] += share * (albedo * diffuse * quantised + gloss * shine)
+        out[c] += share * (albedo * diffuse * stepped + gloss * shine)
+
+
+@numba.njit(fastmath=True, inline="always")
+def _one_kind(which: np.ndarray, kinds: np.ndarray, y: int, x: int) -> bool:
+    """Whether the 2 x 2 samples from (y, x) on all show the same kind of surface."""
+    same = True
+    for q in range(4):
+        m = which[y + q // 2, x + q % 2]
+        same = same and m >= 0 and kinds[m] == kinds[which[y, x]]
+    return same
 
 
 TEXELS = 744
@@ -292,15 +321,17 @@ def shade(
     tint: np.ndarray,
     corners: np.ndarray,
     page: np.ndarray,
+    kinds: np.ndarray,
     pages: np.ndarray,
     ground: np.ndarray,
     steps: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Linear colour f32 [h, w, 3] and coverage f32 [h, w] at pixel resolution.
 
-    tint [n, 4]: colour and gloss per vertex. corners [m, 3, 2]: texel coordinates, page [m],
-    pages uint8 [p, th, tw, 4] (square root of the colour, gloss). ground [h, w, 3]: what stands
-    behind. steps > 0 quantises the light (cel shading).
+    tint [n, 4]: colour and gloss per vertex. corners [m, 3, 2]: texel coordinates, page [m], kinds
+    [m]: a pixel whose samples all show one kind of surface is shaded at two of them. pages uint8
+    [p, th, tw, 4] (square root of the colour, gloss). ground [h, w, 3]: what stands behind.
+    steps > 0 quantises the light (cel shading).
     """
     height, width = ground.shape[0], ground.shape[1]
     out = np.zeros((height, width, 3), np.float32)
@@ -321,16 +352,17 @@ def shade(
                     page, pages, stepped,
                 )  # fmt: skip
                 continue
-            for q in range(4):
+            share, stride = (half, 3) if _one_kind(which, kinds, y, x) else (quarter, 1)
+            for q in range(0, 4, stride):
                 yy, xx = y + q // 2, x + q % 2
                 m = which[yy, xx]
                 if m < 0:
                     for c in range(3):
-                        out[row, column, c] += quarter * ground[row, column, c]
+                        out[row, column, c] += share * ground[row, column, c]
                     continue
-                cover[row, column] += quarter
+                cover[row, column] += share
                 _shade_sample(
-                    out[row, column], quarter, m, bary[yy, xx, 0], bary[yy, xx, 1], triangles,
+                    out[row, column], share, m, bary[yy, xx, 0], bary[yy, xx, 1], triangles,
                     light, tint, corners, page, pages, stepped,
                 )  # fmt: skip
     return out, cover

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..region import Box, standard_box
-from .heads import BACKGROUND, EYES, LIPS, MOUTH, SKIN, TEETH, Head, HeadKit, lit_from
+from .heads import BACKGROUND, EYES, HAIR, LIPS, MOUTH, SKIN, TEETH, Head, HeadKit, lit_from
 from .raster import (
     SAMPLES,
     light_vertices,
@@ -24,7 +24,7 @@ from .raster import (
     turn,
     vertex_normals,
 )
-from .scene import Pose, Scene, Window, pose_track
+from .scene import Pose, Scene, Window, idle_track, pose_track
 
 __all__ = [
     "Head",
@@ -45,18 +45,6 @@ _OPEN_CM = 2.2  # the inner lips' distance in HeadKit.open_mouth
 _RIM_CM = 0.5  # how far past the inner lips' points the inside can show
 _HEAD_CM = 26.0  # crown to chin, with hair
 _CEL_STEPS = {"cel": 2.5, "flat": 1.2}  # steps of light, for light around one
-_MOODS = (
-    ("mouthSmile", 0.3, 0.5),
-    ("mouthFrown", 0.15, 0.4),
-    ("mouthDimple", 0.1, 0.4),
-    ("cheekSquint", 0.2, 0.5),
-    ("browInnerUp", 0.3, 0.6),
-    ("browOuterUp", 0.2, 0.5),
-    ("browDown", 0.25, 0.6),
-    ("eyeSquint", 0.3, 0.6),
-    ("eyeWide", 0.1, 0.5),
-)
-"""Expressions that last through a clip: name, how often, largest weight."""
 
 
 @dataclass(frozen=True)
@@ -135,15 +123,19 @@ def _cast_shadows(head: Head, scene: Scene, pose: Pose) -> np.ndarray:
     out = np.ones((2, len(scene.lights), len(head.rest)), np.float32)
     if not scene.shadow:
         return out
+    casters = head.triangles[(head.labels <= LIPS) | (head.labels >= HAIR)]
     for row, weights in enumerate((head.kit.weights(), head.kit.open_mouth())):
         verts = head.kit.shape(head.rest, weights)
         normals = vertex_normals(verts, head.triangles)
         for m, light in enumerate(scene.lights):
+            if row == 1 and m > 0:
+                out[1, m] = out[0, m]  # only the key light is worth a second map
+                continue
             way = light[:3] @ pose.rotation()
             # Only surfaces that face the light can lie in another's shadow; the rest are dark
             # by themselves, softly (see light_vertices).
             facing = np.clip((normals @ way - 0.05) * 4, 0, 1)
-            dark = 1 - lit_from(way, verts, head.triangles)
+            dark = 1 - lit_from(way, verts, normals, casters)
             out[row, m] = 1 - scene.shadow * facing * dark
     return out
 
@@ -170,8 +162,9 @@ def prepare(head: Head, scene: Scene, pose: Pose, window: Window) -> Take:
     screen = project(verts, scene.distance, window.left, window.top, window.scale)
     size = np.array([window.width, window.height])
     # A wide-open jaw and the sway of the head move things by less than a third of a crop.
-    near = (np.abs(screen[:, :2] - size / 2) < size * (1 / 2 + 1 / 3)).all(axis=1)
-    front = verts[:, 2] > -5  # what lies further back, the face hides, but not hair and clothes
+    near = np.all(np.abs(screen[:, :2] - size / 2) < size * (1 / 2 + 1 / 3), axis=1)
+    # What lies further back the face hides, but not hair and clothes.
+    front = np.greater(verts[:, 2], -5)
     triangles = head.triangles
     seen = near[triangles].any(axis=1) & (front[triangles].any(axis=1) | (head.labels > EYES))
     inside = (head.labels == MOUTH) | (head.labels == TEETH)
@@ -186,17 +179,32 @@ def prepare(head: Head, scene: Scene, pose: Pose, window: Window) -> Take:
     )
 
 
-def _open_to_light(head: Head, verts: np.ndarray, shadows: np.ndarray) -> np.ndarray:
-    """[n, 1 + lights]: less light reaches folds, nostrils and, the more closed, the mouth."""
-    upper, lower = verts[head.kit.landmarks[[62, 66]]]
-    wide = np.float32(min(1.0, float(np.linalg.norm(upper - lower)) / _OPEN_CM) ** 0.5)
-    share = head.openness[0] + (head.openness[1] - head.openness[0]) * wide
-    out = np.empty((len(verts), 1 + shadows.shape[1]), np.float32)
-    out[:, 0] = 0.05 + 0.95 * share
-    direct = np.minimum(out[:, 0] * 1.5, 1)
-    for m in range(shadows.shape[1]):
-        out[:, 1 + m] = direct * (shadows[0, m] + (shadows[1, m] - shadows[0, m]) * wide)
-    return out
+def _opening(head: Head, screen: np.ndarray, window: Window) -> np.ndarray:
+    """The rectangle [4] of samples in which the mouth's inside can show."""
+    inner = screen[head.kit.landmarks[60:68], :2]
+    rim = _RIM_CM * window.scale * SAMPLES
+    return np.concatenate([inner.min(0) - rim, inner.max(0) + rim]).astype(np.float32)
+
+
+def _lit(
+    head: Head, scene: Scene, shape: np.ndarray, verts: np.ndarray, which: np.ndarray, take: Take
+) -> np.ndarray:
+    """Light per vertex [n, 6]: the more the lips part, the more of it reaches the mouth."""
+    upper, lower = shape[head.kit.landmarks[[62, 66]]]
+    return light_vertices(
+        which,
+        take.triangles,
+        verts,
+        vertex_normals(verts, take.triangles),
+        head.openness,
+        take.shadows,
+        min(1.0, float(np.linalg.norm(upper - lower)) / _OPEN_CM) ** 0.5,
+        scene.lights,
+        scene.ambient,
+        _SKIN_WRAP,
+        scene.distance,
+        head.hardness,
+    )
 
 
 def render(
@@ -221,25 +229,10 @@ def render(
     shape = head.kit.shape(head.rest, expression)
     verts = _posed(head, shape, pose, head.body)
     screen = project(verts, scene.distance, window.left, window.top, window.scale * SAMPLES)
-    inner = screen[head.kit.landmarks[60:68], :2]
-    rim = _RIM_CM * window.scale * SAMPLES
-    opening = np.concatenate([inner.min(0) - rim, inner.max(0) + rim])
     width, height = window.width * SAMPLES, window.height * SAMPLES
-    which, bary, near = nearest(
-        screen, take.triangles, width, height, take.outside, opening.astype(np.float32)
-    )
-    light = light_vertices(
-        which,
-        take.triangles,
-        verts,
-        vertex_normals(verts, take.triangles),
-        _open_to_light(head, shape, take.shadows),
-        scene.lights,
-        scene.ambient,
-        _SKIN_WRAP,
-        np.array([0, 0, scene.distance], np.float32),
-        head.hardness,
-    )
+    opening = _opening(head, screen, window)
+    which, bary, near = nearest(screen, take.triangles, width, height, take.outside, opening)
+    light = _lit(head, scene, shape, verts, which, take)
     style = scene.finish.style
     linear, cover = shade(
         which,
@@ -249,6 +242,7 @@ def render(
         head.tint,
         take.corners,
         take.page,
+        take.labels,
         head.pages_for(window.scale, flat=style in ("cel", "flat")),
         scene.ground(window),
         _CEL_STEPS.get(style, 0.0),
@@ -276,18 +270,6 @@ def _contours(labels: np.ndarray, near: np.ndarray) -> np.ndarray:
     size = (labels.shape[1] // SAMPLES, labels.shape[0] // SAMPLES)
     wide = cv2.dilate(edge.astype(np.float32), np.ones((2, 2)))
     return cv2.resize(wide, size, interpolation=cv2.INTER_AREA)
-
-
-def _idle(kit: HeadKit, rng: np.random.Generator, frames: int) -> np.ndarray:
-    """What a face does besides speaking [frames, 57]: a lasting mood, a blink."""
-    mood = kit.weights()
-    for name, odds, size in _MOODS:
-        if rng.random() < odds:
-            mood += kit.weights(**{name: float(rng.uniform(0.1, size))})
-    blink = kit.weights(eyeBlink=1.0)
-    moment = rng.uniform(-10, 90)  # a blink every four seconds or so, of about 5 frames
-    closing = np.clip(1 - np.abs(np.arange(frames) - moment) / 3, 0, 1)
-    return np.clip(mood + closing[:, None] * blink, 0, 1).astype(np.float32)
 
 
 def _jittered(rng: np.random.Generator, boxes: list[Box]) -> list[Box]:
@@ -323,7 +305,7 @@ def render_pair_clip(
         )
     scene = Scene(rng)
     poses = pose_track(rng, frames)
-    idle = _idle(head.kit, rng, frames)
+    idle = idle_track(head.kit, rng, frames)
     points = [landmarks(head, scene, *each) for each in zip(idle, poses, strict=True)]
     boxes = _jittered(rng, [_box_of(p) for p in points])
     take = prepare(head, scene, poses[frames // 2], Window.of_box(boxes[frames // 2], size))
@@ -362,7 +344,7 @@ def render_portrait(
     scene = Scene(rng, extent=max(wide, high) * float(rng.uniform(1, 1.5)))
     x, y = rng.uniform(-1, 1, 2) * np.maximum([wide / 2 - 11, high / 2 - 14], 0)
     window = Window(x - wide / 2, y - high / 2 - 2, scale, width, height)
-    both = np.clip(expression + _idle(head.kit, rng, 1)[0], 0, 1)
+    both = np.clip(expression + idle_track(head.kit, rng, 1)[0], 0, 1)
     picture = render(head, scene, both, pose=pose, window=window)
     grain = scene.finish.grain(rng, height, width)
     return scene.finish.apply(picture.linear, picture.lines, grain), picture
@@ -384,7 +366,7 @@ def render_clip(
     """
     rng = np.random.default_rng(seed)
     poses = pose_track(rng, len(expressions))
-    idle = _idle(head.kit, rng, len(expressions))
+    idle = idle_track(head.kit, rng, len(expressions))
     scale = min(height, width * 1.2) * share / _HEAD_CM
     window = Window(-width / scale / 2, -height / scale / 2 - 1, scale, width, height)
     take = prepare(head, scene, poses[len(poses) // 2], window)

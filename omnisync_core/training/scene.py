@@ -12,9 +12,22 @@ import cv2
 import numpy as np
 
 from ..region import Box
+from .heads import HeadKit
 from .looks import Finish
 
 _GROUND = 256  # pixels of the background
+_MOODS = (
+    ("mouthSmile", 0.3, 0.5),
+    ("mouthFrown", 0.15, 0.4),
+    ("mouthDimple", 0.1, 0.4),
+    ("cheekSquint", 0.2, 0.5),
+    ("browInnerUp", 0.3, 0.6),
+    ("browOuterUp", 0.2, 0.5),
+    ("browDown", 0.25, 0.6),
+    ("eyeSquint", 0.3, 0.6),
+    ("eyeWide", 0.1, 0.5),
+)
+"""Expressions that last through a clip: name, how often, largest weight."""
 
 
 @dataclass(frozen=True)
@@ -144,3 +157,17 @@ def pose_track(rng: np.random.Generator, frames: int) -> list[Pose]:
     sway = np.sin(seconds[:, None, None] * rates + phases).sum(1) * sizes / 2
     sway[:, :3] += start
     return [Pose(*(float(v) for v in row)) for row in sway]
+
+
+def idle_track(kit: HeadKit, rng: np.random.Generator, frames: int) -> np.ndarray:
+    """What a face does besides speaking [frames, 57]: a lasting mood, blinks."""
+    mood = kit.weights()
+    for name, odds, size in _MOODS:
+        if rng.random() < odds:
+            mood += kit.weights(**{name: float(rng.uniform(0.1, size))})
+    blink = kit.weights(eyeBlink=1.0)
+    # A blink every two to six seconds, of about five frames.
+    moments = rng.uniform(-10, 90) + np.cumsum(rng.uniform(50, 150, 2 + frames // 50)) - 50
+    away = np.abs(np.arange(frames)[:, None] - moments).min(1)
+    closing = np.clip(1 - away / 3, 0, 1)
+    return np.clip(mood + closing[:, None] * blink, 0, 1).astype(np.float32)

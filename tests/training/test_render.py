@@ -50,14 +50,14 @@ def test_same_seed_gives_the_same_pair(kit: HeadKit) -> None:
 
 
 def test_equal_expressions_give_equal_pictures_of_the_pair(kit: HeadKit) -> None:
-    for seed in range(3):
+    for seed in range(2):
         made = pair(kit, seed)
         assert (made["source"][0] == made["target"][0]).all()
         assert (made["source"][1] != made["target"][1]).any()
 
 
 def test_mouth_lies_near_the_middle_of_the_crop(kit: HeadKit) -> None:
-    for seed in range(5):
+    for seed in range(3):
         assert (abs(pair(kit, seed)["mouth"] - 32) < 12).all()
 
 
@@ -84,7 +84,7 @@ def inside_pixels(kit: HeadKit, seed: int, **weights: float) -> int:
 
 def test_pressed_lips_close_on_every_head(kit: HeadKit) -> None:
     pressed = {"mouthPress": 0.6, "mouthRollLower": 0.35, "mouthRollUpper": 0.3}
-    assert all(inside_pixels(kit, seed, **pressed) <= 8 for seed in range(6))
+    assert all(inside_pixels(kit, seed, **pressed) <= 8 for seed in range(4))
 
 
 def test_wide_jaw_shows_the_inside_of_the_mouth(kit: HeadKit) -> None:
