@@ -148,7 +148,9 @@ def frame_windows(tokens: Tensor, times: Tensor, *, reach: int) -> Tensor:
     Token k is centred on k / 50 s; values between are linear. Outside the sound the ends repeat.
     """
     offsets = torch.arange(-reach, reach + 1, device=tokens.device)
-    place = (times.to(tokens.device)[:, None] * TOKEN_RATE + offsets).clamp(0, len(tokens) - 1)
+    place = (times.to(tokens.device, torch.float32)[:, None] * TOKEN_RATE + offsets).clamp(
+        0, len(tokens) - 1
+    )
     below = place.floor().long()
     above = (below + 1).clamp(max=len(tokens) - 1)
     share = (place - below).to(tokens.dtype)[..., None]

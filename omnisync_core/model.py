@@ -78,13 +78,14 @@ class OmniSync(nn.Module):
             "audio": (audio.windows, audio.voiceprint),
         }
         count = len(names)
+        # The weights may be in half precision; the sampler's own sums are not.
         clean = self.transformer(
-            repeat(x_t, "1 f c h w -> n f c h w", n=count),
-            repeat(source, "1 f c h w -> n f c h w", n=count),
+            repeat(x_t.to(self.silence), "1 f c h w -> n f c h w", n=count),
+            repeat(source.to(self.silence), "1 f c h w -> n f c h w", n=count),
             torch.full((count,), t, device=x_t.device),
             torch.stack([heard[name][0] for name in names]),
             torch.stack([heard[name][1] for name in names]),
             repeat(audio.times, "f -> n f", n=count),
         )
-        velocity = (x_t - clean) / t
+        velocity = (x_t - clean.to(x_t)) / t
         return list(rearrange(velocity, "n f c h w -> n 1 f c h w"))

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def track_mouth(
             given = parse_region(region, frames=len(times), width=width, height=height)
             if given == "auto":
                 locator = MouthLocator.load()
-                followed = locator.follow(iter(queue.popleft, None))
+                followed = locator.follow(queue.popleft() for _ in count())
         small = _thumbnail(frame)
         if before is not None and is_cut(before, small):
             cuts.append(i)
@@ -166,14 +167,14 @@ def edit_window(
 
     source in [-1, 1]; noise unit Gaussian; audio of the same frames.
     """
-    weights = next(model.parameters())
-    source, noise = source[None].to(weights), noise[None].to(weights)
+    device = next(model.parameters()).device
+    source, noise = source[None].to(device), noise[None].to(device)
     velocity = st_cfg(
         lambda x, t, names: model.velocities(x, t, source, audio, names),
         spatial_scale=options.spatial_scale,
         temporal_scale=options.temporal_scale,
         profile=options.profile,
-        mouth_map=None if _unguided(options) else mouth_map(*source.shape[-2:]).to(weights),
+        mouth_map=None if _unguided(options) else mouth_map(*source.shape[-2:]).to(device),
     )
     edited = sample(
         velocity,
@@ -184,7 +185,7 @@ def edit_window(
         generator=generator,
         callback=callback,
     )
-    return edited[0].float().clamp(-1, 1).cpu()
+    return edited[0].clamp(-1, 1).cpu()
 
 
 def _unguided(options: SyncOptions) -> bool:

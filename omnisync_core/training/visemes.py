@@ -37,8 +37,8 @@ class Viseme:
 
 # jaw wide pucker funnel press lower upper tuck; strengths 0..1; IPA symbols by their first letter.
 VISEMES = (
-    Viseme("rest", (0.02, 0, 0, 0, 0.05, 0, 0, 0), 0.5, 0.5, ""),
-    Viseme("pbm", (0.02, 0.05, 0, 0, 1, 0, 0, 0), 1.0, 0.8, "pbmɓ"),
+    Viseme("rest", (0.0, 0, 0, 0, 0.20, 0, 0, 0), 0.5, 0.5, ""),
+    Viseme("pbm", (0.0, 0.05, 0, 0, 1, 0, 0, 0), 1.0, 0.8, "pbmɓ"),
     Viseme("fv", (0.10, 0.1, 0, 0, 0, 0.05, 0.35, 0.9), 0.9, 0.6, "fvʋɱ"),
     Viseme("th", (0.14, 0.15, 0, 0, 0, 0.40, 0.20, 0), 0.35, 0.4, "θð"),
     Viseme("td", (0.13, 0.15, 0, 0, 0, 0.35, 0.15, 0), 0.25, 0.35, "tdnlɾɭɬɖʈɳɫrʎɲ"),
