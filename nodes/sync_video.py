@@ -13,7 +13,8 @@ from ..omnisync_core.config import SyncOptions
 from . import host, sockets, widgets
 
 if TYPE_CHECKING:
-    from ..omnisync_core.media import LengthMode, LengthPlan
+    from ..omnisync_core.config import Length
+    from ..omnisync_core.media import LengthPlan
 
 logger = logging.getLogger(__name__)
 
@@ -162,9 +163,7 @@ def _sync_images(
     return (host.video_from_images(result, audio, fps), result, said)
 
 
-def _plan(
-    frames: np.ndarray, waveform: np.ndarray, *, fps: float, length: LengthMode
-) -> LengthPlan:
+def _plan(frames: np.ndarray, waveform: np.ndarray, *, fps: float, length: Length) -> LengthPlan:
     """Which frames to show, as for a file of the same frames."""
     from ..omnisync_core.audio import SAMPLE_RATE
     from ..omnisync_core.media import VideoInfo, match_length

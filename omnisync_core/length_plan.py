@@ -7,20 +7,12 @@ In: the video's frames and their times, the length of the sound, what the user c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from .config import Length
 from .video_info import VideoInfo
-
-LengthMode = Literal["silence", "cut", "loop", "bounce", "freeze"]
-"""What to do when the sound and the picture differ in length.
-
-silence: the picture's length wins; a shorter sound is followed by silence, a longer one is cut.
-cut: both end where the shorter one ends.
-loop, bounce, freeze: the picture goes on until a longer sound ends: from its start again, backwards
-and forwards, or with its last frame held. With a shorter sound as silence.
-"""
 
 # A frame that would appear less than this part of itself before the sound ends is left out: lengths
 # are rounded to samples, and 10.000 s at 25 fps are 250 frames.
@@ -39,14 +31,14 @@ class LengthPlan:
     """Seconds to the end of the last frame; the sound is padded or cut to this."""
 
 
-def match_length(info: VideoInfo, audio_seconds: float, mode: LengthMode = "silence") -> LengthPlan:
+def match_length(info: VideoInfo, audio_seconds: float, mode: Length = "silence") -> LengthPlan:
     """Plan the output for a sound of `audio_seconds`.
 
     Every frame is shown as long as in the source, so an uneven rate stays as it is. Raises
     ValueError for an unknown mode or a length that is not above 0.
     """
-    if mode not in get_args(LengthMode):
-        raise ValueError(f"expected a length mode among {get_args(LengthMode)}, got {mode!r}")
+    if mode not in get_args(Length):
+        raise ValueError(f"expected a length mode among {get_args(Length)}, got {mode!r}")
     if not 0 < audio_seconds < np.inf:
         raise ValueError(f"expected a sound longer than 0 seconds, got {audio_seconds}")
     lasts = np.append(np.diff(info.times), info.duration - info.times[-1])
@@ -64,7 +56,7 @@ def match_length(info: VideoInfo, audio_seconds: float, mode: LengthMode = "sile
     return LengthPlan(frames=order, times=times, duration=float(ends[-1]))
 
 
-def _round(frames: int, mode: LengthMode) -> np.ndarray:
+def _round(frames: int, mode: Length) -> np.ndarray:
     """What is repeated after 0 1 2 3: for loop 0 1 2 3, for bounce 2 1 0 1 2 3, for freeze 3."""
     forward = np.arange(frames)
     if mode == "freeze":

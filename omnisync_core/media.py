@@ -15,7 +15,7 @@ whole video in memory.
 from .audio_files import AudioSource, read_audio
 from .frame_reader import read_frames, read_plan
 from .frame_writer import FORMATS, FrameWriter, check_output
-from .length_plan import LengthMode, LengthPlan, match_length
+from .length_plan import LengthPlan, match_length
 from .video_info import Display, VideoInfo, probe_video
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "AudioSource",
     "Display",
     "FrameWriter",
-    "LengthMode",
     "LengthPlan",
     "VideoInfo",
     "check_output",

@@ -117,7 +117,8 @@ class VideoTransformer(nn.Module):
         self.out = nn.Linear(width, config.detail_width * patch * patch)
         # Two convolutions across the patch borders, or the 8-pixel grid shows in the result.
         self.detail = nn.Conv2d(config.detail_width + 6, config.detail_width, 3, padding=1)
-        self.residual = nn.Conv2d(config.detail_width, 3, 3, padding=1)
+        # New colours (3), how much of the source they replace (1), how much of x_t is taken (1).
+        self.residual = nn.Conv2d(config.detail_width, 5, 3, padding=1)
         for parameter in self.residual.parameters():
             nn.init.zeros_(parameter)
 
@@ -163,8 +164,12 @@ class VideoTransformer(nn.Module):
             p=patch,
             q=patch,
         )
-        residual = self.residual(F.silu(self.detail(torch.cat([features, both], dim=1))))
-        return source + rearrange(residual, "(b f) c h w -> b f c h w", f=frames)
+        drawn = self.residual(F.silu(self.detail(torch.cat([features, both], dim=1))))
+        drawn = rearrange(drawn, "(b f) c h w -> b f c h w", f=frames)
+        colour, replaced, taken = drawn[:, :, :3], drawn[:, :, 3:4], drawn[:, :, 4:]
+        # Two shares say where the old mouth goes and where x_t shows the new one. Without them the
+        # tokens would have to carry every old pixel, negated: runs without them kept the old lips.
+        return source + colour - replaced * source + taken * (estimate - source)
 
     def _grid(self, rows: int, columns: int, device: torch.device) -> Tensor:
         """Rows and columns [n 2] of the patches, from the middle: another size keeps its centre."""
