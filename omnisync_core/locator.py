@@ -36,6 +36,10 @@ TYPICAL_SIDE = 22.0
 CANDIDATES = 6
 # Below this the answer is "no mouth": the two kinds of error cost the refiner's training the same.
 PRESENT = 0.5
+# In a search both networks must agree: their product.
+FOUND = 0.45
+# Another face takes over only when it is this much clearer: the choice should not flicker.
+OUTSHINE = 1.5
 # How often the whole frame is searched again while a face is followed: once a second at 25 fps.
 RECHECK = 25
 GREY = 127
@@ -177,22 +181,23 @@ class MouthLocator:
             box, presence = self._refine(frame, [previous])[0]
             if presence >= PRESENT:
                 return box
-        return self._search(frame)[0]
+        found = self._search(frame)
+        return found[0][0] if found else None
 
     @torch.inference_mode()
     def follow(self, frames: Iterable[np.ndarray]) -> Iterator[Box | None]:
         """One box or None per frame, in order; every `RECHECK` frames the whole frame is searched.
 
-        The search takes over only where it finds a clearer mouth elsewhere than the one followed.
+        The search takes over only where it finds a far clearer mouth than the one followed.
         """
         box: Box | None = None
         for index, frame in enumerate(frames):
             box = self.locate(frame, box)
             if box is not None and index % RECHECK == RECHECK - 1:
-                found, clarity = self._search(frame)
-                if found is not None and apart(found, box):
-                    followed = _clarity(self._refine(frame, [box])[0], frame)
-                    box = found if clarity > followed else box
+                found = self._search(frame)
+                same = max((score for other, score in found if not apart(other, box)), default=0.0)
+                if found and found[0][1] > OUTSHINE * same and apart(found[0][0], box):
+                    box = found[0][0]
             yield box
 
     def _refine(self, frame: np.ndarray, guesses: list[Box]) -> list[tuple[Box, float]]:
@@ -207,19 +212,18 @@ class MouthLocator:
             found.append((standard_box(left, right, mouth), presence))
         return found
 
-    def _search(self, frame: np.ndarray) -> tuple[Box | None, float]:
-        """The largest and clearest mouth of a whole frame and its clarity, or (None, 0)."""
-        guesses = self._detect(frame)
-        if not guesses:
-            return None, 0.0
+    def _search(self, frame: np.ndarray) -> list[tuple[Box, float]]:
+        """The mouths of a whole frame with how clear they are, the clearest first."""
+        sure, guesses = self._detect(frame)
+        found: list[tuple[Box, float]] = []
         for _ in range(2):  # the detector's boxes are coarse: the second look is centred
             found = self._refine(frame, guesses)
             guesses = [box for box, _ in found]
-        best = max(found, key=lambda pair: _clarity(pair, frame))
-        return (best[0], _clarity(best, frame)) if best[1] >= PRESENT else (None, 0.0)
+        both = [(box, a * b) for a, (box, b) in zip(sure, found, strict=True) if a * b >= FOUND]
+        return sorted(both, key=lambda pair: -pair[1] * pair[0].side ** 0.25)
 
-    def _detect(self, frame: np.ndarray) -> list[Box]:
-        """The detector's best guesses over all sizes, the surest first."""
+    def _detect(self, frame: np.ndarray) -> tuple[list[float], list[Box]]:
+        """The detector's best guesses over all sizes: how sure (0 to 1), and boxes."""
         h, w = frame.shape[:2]
         guesses: list[tuple[float, Box]] = []
         for level in LEVELS:
@@ -228,12 +232,12 @@ class MouthLocator:
             if scale <= 1 or level == LEVELS[-1]:
                 maps = self.detector(_shrink(frame, height, width))[0]
                 guesses += _peaks(maps, w / width, h / height)
-        guesses.sort(key=lambda pair: -pair[0])
-        kept: list[Box] = []
-        for _, box in guesses:
-            if all(apart(box, other) for other in kept):
-                kept.append(box)
-        return kept[:CANDIDATES]
+        kept: list[tuple[float, Box]] = []
+        for sure, box in sorted(guesses, key=lambda pair: -pair[0]):
+            if all(apart(box, other) for _, other in kept):
+                kept.append((sure, box))
+        kept = kept[:CANDIDATES]
+        return [1 / (1 + math.exp(-logit)) for logit, _ in kept], [box for _, box in kept]
 
 
 def _peaks(maps: Tensor, x_scale: float, y_scale: float) -> list[tuple[float, Box]]:
@@ -250,9 +254,3 @@ def _peaks(maps: Tensor, x_scale: float, y_scale: float) -> list[tuple[float, Bo
             cy = (y + 0.5 + float(dy[y, x])) * STRIDE * y_scale
             peaks.append((v, Box(cx, cy, side * math.sqrt(x_scale * y_scale))))
     return peaks
-
-
-def _clarity(pair: tuple[Box, float], frame: np.ndarray) -> float:
-    """Presence, raised for large faces: the root keeps a clear small face above a vague big one."""
-    box, presence = pair
-    return presence * math.sqrt(min(1.0, box.side / max(frame.shape[:2])))

@@ -116,6 +116,11 @@ def fit(
         optimiser.load_state_dict(saved["optimiser"])
         step, spent = saved["step"], saved["minutes"]
     rng = torch.Generator().manual_seed(step)
+
+    def kept() -> dict[str, object]:
+        states = {"network": network.state_dict(), "average": average.state_dict()}
+        return {**states, "optimiser": optimiser.state_dict(), "step": step, "minutes": spent}
+
     network.train()
     started = time.process_time() - 60 * spent  # a busy machine trains no less
     while (spent := (time.process_time() - started) / 60) < minutes:
@@ -134,9 +139,8 @@ def fit(
             with state.with_suffix(".jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             running = 0.0
-            kept = {"network": network.state_dict(), "average": average.state_dict()}
-            kept |= {"optimiser": optimiser.state_dict(), "step": step, "minutes": spent}
-            torch.save(kept, state)
+            torch.save(kept(), state)
+    torch.save(kept(), state)
     return average.module
 
 

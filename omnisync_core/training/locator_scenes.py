@@ -256,12 +256,12 @@ def _guesses(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, 
     """
     luck, near = torch.rand(count, generator=rng), torch.rand(count, generator=rng) < 0.5
     angle, far = uniform((count,), 0, 2 * math.pi, rng), uniform((count,), 0.9, 1.7, rng)
-    close = 0.08 * torch.randn((count, 2), generator=rng)
+    close = 0.12 * torch.randn((count, 2), generator=rng)
     wide = torch.stack([uniform((count,), -0.35, 0.35, rng) for _ in range(2)], 1)
     aside = far[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
     shift = torch.where(near[:, None], close, wide)
     zoom = torch.where(
-        near, 0.1 * torch.randn(count, generator=rng), uniform((count,), -0.4, 0.4, rng)
+        near, 0.2 * torch.randn(count, generator=rng), uniform((count,), -0.4, 0.4, rng)
     )
     shift = torch.where(((luck > 0.7) & (luck < 0.8))[:, None], aside, shift)
     zoom = torch.where((luck > 0.8) & (luck < 0.85), angle.cos().sign() * (far + 0.05), zoom)
@@ -279,9 +279,21 @@ def refiner_batch(pool: Pool, count: int, rng: torch.Generator) -> tuple[Tensor,
     )
     layer = light(layer, rng) * somebody[:, None, None, None]
     x = over(ground(pool.grounds, count, CROP, rng), layer)
+    mixed = torch.rand(count, generator=rng) < 0.12
+    x[mixed], present = scramble(x[mixed], rng), present & ~mixed
     x = cover(x, ground(pool.grounds, count, CROP, rng), reach=0.4 * side, rng=rng)
     x = beyond_the_edge(distort(x, rng), rng)
     return x, points / (CROP / 2) - 1, present.float()
+
+
+def scramble(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Pictures [b c s s] cut into 16 or 64 tiles in random order: skin and hair, but no face."""
+    for i, picture in enumerate(x):
+        side = 4 if torch.rand(1, generator=rng) < 0.5 else 8
+        tiles = rearrange(picture, "c (i h) (j w) -> (i j) c h w", i=side, j=side)
+        tiles = tiles[torch.randperm(side * side, generator=rng)]
+        x[i] = rearrange(tiles, "(i j) c h w -> c (i h) (j w)", i=side)
+    return x
 
 
 def beyond_the_edge(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -300,13 +312,17 @@ def detector_batch(pool: Pool, count: int, rng: torch.Generator) -> tuple[Tensor
     """Scenes [b 3 96 96] in [-1, 1] and boxes [b 2 3] (centre, side in pixels; side 0: nobody).
 
     Four scenes in five have somebody, some have two; every tenth is too large or too small for
-    this size of the pyramid and must not be answered for.
+    this size of the pyramid and must not be answered for. So are people in pieces.
     """
     x = ground(pool.grounds, count, SCENE, rng)
     boxes = torch.zeros((count, 2, 3))
-    for slot, share in enumerate((0.15, 0.8)):
+    for slot, share in enumerate((0.3, 0.8)):
         some = torch.nonzero(torch.rand(count, generator=rng) < share)[:, 0]
-        layer, box = _people(pool, len(some), rng)
+        cutouts, points = draw(pool, len(some), rng)
+        whole = torch.rand(len(some), generator=rng) < (0.5 if slot == 0 else 1.0)
+        cutouts[~whole, :3] = scramble(cutouts[~whole, :3], rng)
+        layer, box = _stand(cutouts, points, rng)
+        box = box * whole[:, None]
         x[some] = over(x[some], light(layer, rng))
         # The nearer person may cover the first: then nothing is asked about that one.
         far = (boxes[some, 0, :2] - box[:, :2]).norm(dim=1) > 2.2 * box[:, 2]
@@ -317,17 +333,17 @@ def detector_batch(pool: Pool, count: int, rng: torch.Generator) -> tuple[Tensor
     return distort(x, rng), boxes
 
 
-def _people(pool: Pool, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Layers [b 4 96 96] with a person each, and boxes [b 3].
+def _stand(cutouts: Tensor, points: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cut-outs and points, each somewhere in a layer [b 4 96 96], and boxes [b 3].
 
     Small people come from halved cut-outs, against aliasing.
     """
+    count = len(points)
     low, high = (math.log(s) for s in SIDES)
     side = uniform((count,), low, high, rng).exp()
     odd = torch.rand(count, generator=rng)
     side = torch.where(odd < 0.07, side * 3, torch.where(odd > 0.97, side / 4, side))
     centre = torch.stack([uniform((count,), 0.05, 0.95, rng) for _ in range(2)], 1) * SCENE
-    cutouts, points = draw(pool, count, rng)
     layer = torch.zeros((count, 4, SCENE, SCENE))
     for some, halve in ((side >= 20, 1), ((side < 20) & (side >= 8), 2), (side < 8, 4)):
         if some.any():
