@@ -146,7 +146,12 @@ def _look(path: Path) -> tuple[float, int]:
     picture = any(is_stream(line, "Video", attached=False) for line in lines)
     if picture:  # both in one run, so that both times are on one clock
         lines = _run([*input_arguments(path), *FIRST_FRAME, *sound])
-    first = next((m for line in lines if (m := _FIRST_SOUND.search(line))), None)
+    first = _first_sound(lines)
+    if first is None and picture:
+        # On a busy machine ffmpeg may end the sound's branch with the picture's, before its first
+        # line (seen in 2 of some 200 runs under load); a sound without a frame fails again.
+        lines = _run([*input_arguments(path), *FIRST_FRAME, *sound])
+        first = _first_sound(lines)
     if first is None:
         raise UserError(f"the sound of {path} has no length (0 samples); export it again")
     rate = int(first[2])
@@ -156,6 +161,10 @@ def _look(path: Path) -> tuple[float, int]:
     if first[1] == "NOPTS" or log.first_time is None:
         return 0.0, rate
     return int(first[1]) / rate - log.first_time, rate
+
+
+def _first_sound(lines: Sequence[str]) -> re.Match[str] | None:
+    return next((match for line in lines if (match := _FIRST_SOUND.search(line))), None)
 
 
 def _run(arguments: Sequence[str]) -> list[str]:
