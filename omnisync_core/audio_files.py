@@ -144,14 +144,14 @@ def _look(path: Path) -> tuple[float, int]:
             ".m4a or a video with sound"
         )
     picture = any(is_stream(line, "Video", attached=False) for line in lines)
-    if picture:  # both in one run, so that both times are on one clock
-        lines = _run([*input_arguments(path), *FIRST_FRAME, *sound])
     first = _first_sound(lines)
-    if first is None and picture:
+    if picture:  # both in one run, so that both times are on one clock
         # On a busy machine ffmpeg may end the sound's branch with the picture's, before its first
-        # line (seen in 2 of some 200 runs under load); a sound without a frame fails again.
-        lines = _run([*input_arguments(path), *FIRST_FRAME, *sound])
-        first = _first_sound(lines)
+        # line (2 of some 200 runs under load); a sound that had a frame alone is asked for again.
+        for _ in range(5 if first else 1):
+            lines = _run([*input_arguments(path), *FIRST_FRAME, *sound])
+            if first := _first_sound(lines):
+                break
     if first is None:
         raise UserError(f"the sound of {path} has no length (0 samples); export it again")
     rate = int(first[2])

@@ -66,15 +66,15 @@ Length = Literal["silence", "cut", "loop", "bounce", "freeze"]
 class SyncOptions:
     """One run. The command line and the nodes show the same fields with the same words."""
 
-    steps: int = 6
+    steps: int = 2
     """Sampling steps, 1 to 1000. More is slower and a little sharper."""
     seed: int = 0
     """The same seed gives the same result."""
     tau: float = 0.92
     """Where sampling starts: 0 returns the source, 1 starts from plain noise."""
-    spatial_scale: float = 1.0
+    spatial_scale: float = 3.0
     """How strongly guidance edits the place of the mouth; 0 leaves it to the unguided network."""
-    temporal_scale: float = 1.0
+    temporal_scale: float = 3.0
     """How strongly guidance follows the timing of the voice."""
     profile: Profile = "constant"
     """Guidance schedule: constant, seed (two sigmoids) or paper (one power curve)."""
