@@ -141,8 +141,9 @@ def _sync(arguments: argparse.Namespace) -> None:
 
     chosen = {name: getattr(arguments, name) for name, _ in _CHOSEN}
     options = SyncOptions(**chosen, lossless=arguments.lossless)
+    model, started = _load(arguments), time.monotonic()
     summary = sync_video(
-        _load(arguments),
+        model,
         arguments.video,
         arguments.audio,
         arguments.output,
@@ -154,7 +155,7 @@ def _sync(arguments: argparse.Namespace) -> None:
     text = f"{arguments.output}: {summary.frames} frames, {summary.edited} edited"
     if passed:
         text += f", {passed} without a visible mouth passed through unchanged"
-    sys.stdout.write(f"{text} ({sum(summary.seconds.values()):.1f} s)\n")
+    sys.stdout.write(f"{text} ({time.monotonic() - started:.1f} s)\n")
 
 
 def _demo(arguments: argparse.Namespace) -> None:
