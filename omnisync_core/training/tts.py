@@ -72,13 +72,13 @@ class _Espeak:
                 "Synthesised training voices need libespeak-ng, which was not found: install it "
                 "(Debian and Ubuntu: apt install libespeak-ng1; macOS: brew install espeak-ng)."
             )
-        self.library = ctypes.CDLL(name)
+        self.engine = ctypes.CDLL(name)
         options = _INITIALIZE_PHONEME_EVENTS | _INITIALIZE_PHONEME_IPA
-        self.rate = self.library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, None, options)
+        self.rate = self.engine.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, None, options)
         self.blocks: list[np.ndarray] = []
         self.marks: list[tuple[float, str]] = []
         self._callback = _CALLBACK(self._collect)  # kept: the library holds only a bare pointer
-        self.library.espeak_SetSynthCallback(self._callback)
+        self.engine.espeak_SetSynthCallback(self._callback)
 
     def _collect(self, samples, count, events) -> int:
         i = 0
@@ -109,13 +109,13 @@ def synthesise(
 
     espeak = _espeak()
     espeak.blocks, espeak.marks = [], []
-    if espeak.library.espeak_SetVoiceByName(voice.encode()) != 0:
+    if espeak.engine.espeak_SetVoiceByName(voice.encode()) != 0:
         raise UserError(f"espeak-ng has no voice named {voice!r}; `espeak-ng --voices` lists them.")
     for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
-        espeak.library.espeak_SetParameter(parameter, value, 0)
+        espeak.engine.espeak_SetParameter(parameter, value, 0)
     data = text.encode()
-    espeak.library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _CHARS_UTF8, None, None)
-    espeak.library.espeak_Synchronize()
+    espeak.engine.espeak_Synth(data, len(data) + 1, 0, 0, 0, _CHARS_UTF8, None, None)
+    espeak.engine.espeak_Synchronize()
     if not espeak.blocks:
         return np.zeros(0, np.float32), []
     samples = np.concatenate(espeak.blocks).astype(np.float32) / 32768
