@@ -36,12 +36,14 @@ TYPICAL_SIDE = 22.0
 CANDIDATES = 6
 # Below this the answer is "no mouth": the two kinds of error cost the refiner's training the same.
 PRESENT = 0.5
-# In a search both networks must agree: their product.
+# In a search both networks must agree: their product. Measured on unseen rendered heads and empty
+# backgrounds: at 0.45 nine in ten are found, and a face is seen in one empty frame of ten.
 FOUND = 0.45
 # Another face takes over only when it is this much clearer: the choice should not flicker.
 OUTSHINE = 1.5
-# How often the whole frame is searched again while a face is followed: once a second at 25 fps.
-RECHECK = 25
+# How often the whole frame is searched again while a face is followed: every two seconds at 25 fps.
+# A search takes about 25 times as long as a followed frame (100 ms, 4 ms): a third on top.
+RECHECK = 50
 GREY = 127
 
 

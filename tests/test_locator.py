@@ -119,7 +119,7 @@ def test_following_changes_to_a_far_clearer_face_at_the_recheck(dots: MouthLocat
     vague, clear = Box(70, 110, 50), Box(230, 110, 60)
     frame = _frame(vague, clear)
     frame[:, :150, 2] = 0.88 * frame[:, :150, 2]
-    boxes = list(dots.follow([_frame(vague), *[frame] * 24]))
+    boxes = list(dots.follow([_frame(vague), *[frame] * 49]))
     assert _close(boxes[-2], vague)
     assert _close(boxes[-1], clear)
 

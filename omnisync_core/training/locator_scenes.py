@@ -252,7 +252,9 @@ def _guesses(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, 
 
     Shift [count 2] in boxes, log zoom [count], whether a mouth counts as present [count], whether
     anybody is drawn [count]. Half are near (tracking), half wide (after the detector). Absent: a
-    guess about one box or more off, a guess of a far wrong size, a background alone.
+    guess about one box or more off, a guess of a far wrong size, a background alone. Near must not
+    be very near: spreads of 0.08 and 0.1 taught the network to believe its guess, and followed
+    boxes stayed up to a third too large.
     """
     luck, near = torch.rand(count, generator=rng), torch.rand(count, generator=rng) < 0.5
     angle, far = uniform((count,), 0, 2 * math.pi, rng), uniform((count,), 0.9, 1.7, rng)
