@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--grid", type=Path, help="folder of grid_s1 and grid_other")
     parser.add_argument("--facekit", type=Path, help="facekit.npz")
     parser.add_argument("--photographs", type=Path, help="folder of pictures without people")
-    parser.add_argument("--heads", type=int, default=450)
+    parser.add_argument("--heads", type=int, default=675)
     parser.add_argument("--minutes", type=float, default=28, help="of CPU time")
     arguments = parser.parse_args()
     folder = arguments.folder
