@@ -53,7 +53,7 @@ def steps() -> tuple:
             "default": _DEFAULT.steps,
             "min": 1,
             "max": 1000,
-            "tooltip": "Sampling steps. More is slower and a little sharper.",
+            "tooltip": "Sampling steps. More is slower; figures were taken at 2.",
         },
     )
 
@@ -133,7 +133,7 @@ def sampling(**more: Any) -> dict[str, tuple]:
         ),
         "churn": share(
             "churn",
-            "Noise injected again by phase: livelier texture, less steady. 0 is deterministic.",
+            "Noise injected again by phase; 0 is deterministic.",
             **more,
         ),
     }

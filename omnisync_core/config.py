@@ -67,7 +67,7 @@ class SyncOptions:
     """One run. The command line and the nodes show the same fields with the same words."""
 
     steps: int = 2
-    """Sampling steps, 1 to 1000. More is slower and a little sharper."""
+    """Sampling steps, 1 to 1000. More is slower; figures were taken at 2."""
     seed: int = 0
     """The same seed gives the same result."""
     tau: float = 0.92
@@ -81,7 +81,7 @@ class SyncOptions:
     solver: Solver = "euler"
     """euler, or heun (twice the work per step, more exact)."""
     churn: float = 0.0
-    """Noise injected again by phase: livelier texture, less steady. 0 is deterministic."""
+    """Noise injected again by phase; 0 is deterministic."""
     region: str = "auto"
     """Where the mouth is: auto, full, x,y,w,h in pixels, or a JSON file with one box per frame."""
     length: Length = "silence"

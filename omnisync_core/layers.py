@@ -12,8 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# The usual bases: 10000 for tokens in a sequence (Su et al. 2021) is far longer than any axis here
-# needs, but a lower one gave no better loss in the short runs of docs/LOG.md.
+# The usual base (Su et al. 2021); no other was tried.
 _ROTARY_BASE = 10_000.0
 
 

@@ -7,7 +7,8 @@ the clean frames x [b f 3 h w].
 A diffusion transformer (Peebles and Xie 2023) on raw pixels that predicts the clean picture (Li and
 He 2025, "Back to basics", section 4: with patches this small any prediction trains, the clean
 picture best). The source enters by channel concatenation and the output is the source plus a
-residual whose last layer starts at zero: untrained, the model is the identity. Attention is
+residual whose last layer starts at zero (new colours, how much of the source goes, how much of
+the noisy frame is taken): untrained, the model is the identity. Attention is
 factorised: within a frame, then across the frames of the window at the same place. Every block is
 modulated (adaLN-Zero) by time, voiceprint and the frame's own sound, and reads the frame's audio
 window by cross-attention.
@@ -29,7 +30,7 @@ from .layers import Attention, FeedForward, TimeEmbedding, rotary
 _POSITIONS_PER_SECOND = 25.0
 
 
-# Deviation of pictures in [-1, 1] (0.45 to 0.5 over the training crops).
+# Deviation of pictures in [-1, 1], rounded up (0.42 to 0.44 over the training crops).
 _PICTURE_DEVIATION = 0.5
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How the embedded `mini` was made, start to end. Needs the extra `train`, libespeak-ng, and a folder that
+# The straight path to a `mini` like the embedded one, whose own way had detours (docs/LOG.md). Needs the extra `train`, libespeak-ng, and a folder that
 # holds facekit.npz and clips/train/ (see docs/model_card.md). Usage: runs/mini.sh DATA WORK
 set -euo pipefail
 data=$1 work=$2

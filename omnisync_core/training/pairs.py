@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ..audio import TOKEN_RATE
+from ..errors import UserError
 from .real import LIPS, PACKED, PackedClip, other_moment, transplant
 
 ALIGNED_ABOVE = 0.85
@@ -185,6 +186,11 @@ def load_rendered(folder: Path, voices: dict[str, Voice]) -> list[RenderedClip]:
     for path in sorted(folder.glob("rendered_*.npz")):
         shard = np.load(path)
         arrays = {name: shard[name] for name in ("source", "target", "mouth", "start", "voice")}
+        if unheard := sorted(set(map(str, arrays["voice"])) - voices.keys()):
+            raise UserError(
+                f"expected tokens for every sound of {path}, but {len(unheard)} are missing (first "
+                f"{unheard[0]}); run `python -m omnisync_core.training.prepare hear` again"
+            )
         for i, name in enumerate(arrays["voice"]):
             clips.append(
                 RenderedClip(

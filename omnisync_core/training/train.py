@@ -48,8 +48,7 @@ class TrainOptions:
     view: int = 0
     """Side of the part of the crop around the mouth that is trained on; 0 is the whole crop.
 
-    Positions are relative, so that a network taught on 64 of 96 pixels (less than half the tokens)
-    needs only a short last stage on whole crops.
+    64 of 96 pixels are less than half the tokens; a last stage on whole crops follows.
     """
 
 
@@ -69,8 +68,8 @@ class Batch:
 def draw_times(count: int, rng: np.random.Generator) -> np.ndarray:
     """Flow times: two thirds where the voice decides the mouth (0.8..1), the rest anywhere.
 
-    Lower down x_t already shows the mouth and there is little to learn from the voice: with half of
-    the draws above 0.6 a run of 600 steps still copied the source's lips.
+    Lower down x_t already shows the mouth and there is little to learn from the voice. The shares
+    were chosen by eye (docs/LOG.md).
     """
     high = rng.uniform(0.8, 1.0, count)
     return np.where(rng.random(count) < 0.65, high, rng.uniform(0.02, 0.95, count))

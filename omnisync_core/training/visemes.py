@@ -7,8 +7,9 @@ synthetic visual speech", 1993): each phone pulls on each articulator with its o
 decays exponentially before and after the phone. Lips must meet for p, b, m, so there the closure is
 dominant; k, g, h leave the lips to the vowels around them.
 
-The table's targets were set by hand on the rendered head until its lips looked like the sound; they
-are relative openings of ARKit-named blendshapes, no measurement of a speaker.
+The table's targets and strengths are judgements from how each sound is made (place, rounding,
+height), relative openings of ARKit-named blendshapes; they measure no speaker. Only the closures
+of p, b, m were checked on renders.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ _CLASS_OF = {letter: i for i, viseme in enumerate(VISEMES) for letter in viseme.
 _TARGETS = np.array([viseme.target for viseme in VISEMES], np.float32)
 # Strength per articulator: the jaw's own for the jaw, the lips' for the rest.
 _STRENGTHS = np.array([[v.jaw] + [v.lips] * 7 for v in VISEMES], np.float32)
-# Lips start towards a sound about a tenth of a second before it and let go faster (Cohen and
-# Massaro's anticipatory and carry-over rates, in 1/s).
+# Rates of the dominance functions before and after a sound, in 1/s: lips start towards a sound
+# about a tenth of a second early and let go faster. Chosen, not fitted.
 _LEAD_RATE, _TRAIL_RATE = 22.0, 30.0
 # Seconds in which lips part or meet around the contact: one token of the voice.
 _CLOSING_TIME = 0.02

@@ -11,7 +11,7 @@ import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import PathFinder
 
-_KEPT = []  # a torch.library.Library lives as long as its object
+_KEPT = []  # a Library of operators lives as long as its object
 _OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -49,9 +49,9 @@ _OPERATORS = (
 def _declare_operators(extension) -> None:
     if extension._has_ops():
         return
-    import torch
+    from torch.library import Library
 
-    library = torch.library.Library("torchvision", "DEF")
+    library = Library("torchvision", "DEF")
     for schema in _OPERATORS:
         library.define(schema)
     _KEPT.append(library)
