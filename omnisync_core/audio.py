@@ -31,8 +31,9 @@ _FFT = 512
 # Quiet floor of the logarithm, and the shift and scale that bring speech near zero mean and unit
 # variance: read speech has -9.2 +- 4.4, synthesised -8.3 +- 4.7, so -0.5 +- 1.1 is left.
 _FLOOR, _SHIFT, _SCALE = 1e-7, 7.0, 4.0
-# Segment of the streaming encoder in tokens: 8 s heard, of which the middle 6 s are kept.
-_SEGMENT, _MARGIN = 400, 50
+# Segment of the streaming encoder in tokens: 8 s heard, the middle 6 s kept, and from one segment to
+# the next a linear cross-fade of 1 s (neighbours hear different surroundings, so their tokens differ).
+_SEGMENT, _MARGIN, _FADE = 400, 50, 50
 
 
 def _hz_to_mel(hz: Tensor) -> Tensor:
@@ -117,15 +118,21 @@ class AudioEncoder(nn.Module):
         """Tokens [m, d] of a whole sound [n], m = ceil(50 n / 16000), segment by segment."""
         count = max(1, -(-waveform.numel() * int(TOKEN_RATE) // SAMPLE_RATE))
         kept, samples = _SEGMENT - 2 * _MARGIN, int(SAMPLE_RATE / TOKEN_RATE)
-        parts = []
+        place = torch.arange(_SEGMENT, device=waveform.device) - _MARGIN + 0.5
+        share = torch.minimum(place + _FADE / 2, kept + _FADE / 2 - place).div(_FADE).clamp(0, 1)
+        total = waveform.new_zeros(count + 2 * _SEGMENT, self.norm.weight.numel())
+        shares = waveform.new_zeros(count + 2 * _SEGMENT, 1)
         for first in range(0, count, kept):
             start, stop = (first - _MARGIN) * samples, (first + kept + _MARGIN) * samples
             piece = waveform[max(start, 0) : max(stop, 0)]
             piece = F.pad(piece, (max(-start, 0), stop - max(start, 0) - piece.numel()))
             mel = log_mel(piece[None].float())[:, : 2 * _SEGMENT]
             tokens = self(mel.to(self.norm.weight.dtype))[0]
-            parts.append(tokens[_MARGIN : _MARGIN + min(kept, count - first)])
-        return torch.cat(parts)
+            span = slice(first, first + _SEGMENT)  # of token -_MARGIN and on
+            total[span] += tokens * share[:, None]
+            shares[span] += share[:, None]
+        middle = slice(_MARGIN, _MARGIN + count)
+        return (total[middle] / shares[middle]).to(self.norm.weight.dtype)
 
 
 class Voiceprint(nn.Module):

@@ -5,7 +5,7 @@
     python -m omnisync_core.training.prepare hear OUT VOICE.safetensors
 
 DATA holds facekit.npz and clips/train/; OUT gets rendered_*.npz, sounds_*.npz, real_*.npz and
-tokens.npz. `hear` comes last and again whenever the encoder changes.
+tokens_*.npz. `hear` comes last; again, it hears what is new, or all if the encoder is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from ..audio import SAMPLE_RATE
 from ..config import preset
@@ -112,18 +113,28 @@ def pack_real(data: Path, out: Path) -> None:
 
 @torch.no_grad()
 def hear(out: Path, voice: Path) -> None:
-    """Encode every sound twice, clean and under the voice trainer's noise, as float16 tokens."""
+    """Encode every sound twice, clean and under the voice trainer's noise, as float16 tokens.
+
+    One tokens_*.npz for each sounds_*.npz; those that are newer than the encoder are kept.
+    """
     model = load_encoder(voice)
-    generator = torch.Generator().manual_seed(0)
-    tokens: dict[str, Any] = {}
     for path in sorted(out.glob("sounds_*.npz")):
+        done = out / path.name.replace("sounds_", "tokens_")
+        if done.exists() and done.stat().st_mtime > max(p.stat().st_mtime for p in (path, voice)):
+            continue
+        generator = torch.Generator().manual_seed(0)
+        tokens: dict[str, Any] = {}
         babble = torch.zeros(1, SAMPLE_RATE)
         for name, samples in np.load(path).items():
             clean = torch.from_numpy(samples.astype(np.float32) / 32767)[None]
+            # Whole half seconds: a Fourier transform of a prime length takes many times as long.
+            clean = F.pad(clean, (0, -clean.shape[1] % (SAMPLE_RATE // 2)))
             noisy = augment(clean, _fit(babble, clean.shape[1]), generator)
             takes = [model.encoder.encode(sound[0]).half().numpy() for sound in (clean, noisy)]
             tokens[name], babble = np.stack(takes), clean
-    np.savez(out / "tokens.npz", **tokens)
+        unfinished = done.with_suffix(".tmp.npz")
+        np.savez(unfinished, **tokens)
+        unfinished.replace(done)
 
 
 def _fit(sound: torch.Tensor, samples: int) -> torch.Tensor:
@@ -144,7 +155,11 @@ def load_encoder(voice: Path) -> OmniSync:
 def load_pools(folder: Path, *, real_share: float) -> Pools:
     """Everything prepared in a folder. Each real corpus weighs the same, whatever its size."""
     config = preset("mini")
-    voices = {name: Voice(tokens) for name, tokens in np.load(folder / "tokens.npz").items()}
+    voices = {
+        name: Voice(tokens)
+        for path in sorted(folder.glob("tokens_*.npz"))
+        for name, tokens in np.load(path).items()
+    }
     real, odds = [], []
     for path in sorted(folder.glob("real_*.npz")):
         pack = np.load(path)
