@@ -31,8 +31,8 @@ _FFT = 512
 # Quiet floor of the logarithm, and the shift and scale that bring speech near zero mean and unit
 # variance: read speech has -9.2 +- 4.4, synthesised -8.3 +- 4.7, so -0.5 +- 1.1 is left.
 _FLOOR, _SHIFT, _SCALE = 1e-7, 7.0, 4.0
-# Segment of the streaming encoder in tokens: 8 s heard, the middle 6 s kept, and from one segment to
-# the next a linear cross-fade of 1 s (neighbours hear different surroundings, so their tokens differ).
+# Segment of the streaming encoder in tokens: 8 s heard, the middle 6 s kept, a linear cross-fade of
+# 1 s to the next segment (neighbours hear different surroundings, so their tokens differ).
 _SEGMENT, _MARGIN, _FADE = 400, 50, 50
 
 

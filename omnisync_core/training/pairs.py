@@ -8,7 +8,7 @@ A hard switch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -74,39 +74,43 @@ class Pools:
     real_share: float = 0.5
     real_weights: np.ndarray | None = None
     """Odds per real clip: people with few clips are drawn more often than their clips alone."""
-    rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
-    def draw(self, t: float, frames: int) -> Window:
+    def draw(self, t: float, frames: int, rng: np.random.Generator) -> Window:
         """A window of that many frames, fit for flow time t."""
         window = (
-            self._real(t, frames)
-            if self.real and (not self.rendered or self.rng.random() < self.real_share)
-            else self._rendered(frames)
+            self._real(t, frames, rng)
+            if self.real and (not self.rendered or rng.random() < self.real_share)
+            else self._rendered(frames, rng)
         )
-        return _recolour(window, self.rng)
+        return _recolour(window, rng)
 
-    def _sound(self, voice: Voice, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        take = int(self.rng.integers(len(voice.tokens)))
+    def _sound(
+        self, voice: Voice, times: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        take = int(rng.integers(len(voice.tokens)))
         tokens = voice.tokens[take]
         return voice.windows(times, reach=self.reach, take=take), tokens.mean(0), tokens
 
-    def _rendered(self, frames: int) -> Window:
-        clip = self.rendered[self.rng.integers(len(self.rendered))]
-        first = int(self.rng.integers(len(clip.source) - frames + 1))
+    def _rendered(self, frames: int, rng: np.random.Generator) -> Window:
+        clip = self.rendered[rng.integers(len(self.rendered))]
+        first = int(rng.integers(len(clip.source) - frames + 1))
         span = slice(first, first + frames)
         times = clip.start + np.arange(first, first + frames) / RATE
         return Window(
-            clip.source[span], clip.target[span], clip.mouth[span], *self._sound(clip.voice, times)
+            clip.source[span],
+            clip.target[span],
+            clip.mouth[span],
+            *self._sound(clip.voice, times, rng),
         )
 
-    def _real(self, t: float, frames: int) -> Window:
-        clip, voice = self.real[self.rng.choice(len(self.real), p=self.real_weights)]
+    def _real(self, t: float, frames: int, rng: np.random.Generator) -> Window:
+        clip, voice = self.real[rng.choice(len(self.real), p=self.real_weights)]
         count = len(clip.crops)
-        first = int(self.rng.integers(count - frames + 1))
-        other = int(self.rng.integers(count - frames + 1))
-        aligned = t > ALIGNED_ABOVE or self.rng.random() < 0.6
+        first = int(rng.integers(count - frames + 1))
+        other = int(rng.integers(count - frames + 1))
+        aligned = t > ALIGNED_ABOVE or rng.random() < 0.6
         make = transplant if aligned else other_moment
-        place = _placement(self.rng, self.size)
+        place = _placement(rng, self.size)
         sources, targets, mouths = [], [], []
         for i in range(frames):
             target = first + i
@@ -116,7 +120,7 @@ class Pools:
             mouths.append(place[:, :2] @ lips + place[:, 2])
         times = np.arange(first, first + frames) / RATE
         return Window(
-            np.stack(sources), np.stack(targets), np.stack(mouths), *self._sound(voice, times)
+            np.stack(sources), np.stack(targets), np.stack(mouths), *self._sound(voice, times, rng)
         )
 
 

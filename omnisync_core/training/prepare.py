@@ -175,7 +175,6 @@ def load_pools(folder: Path, *, real_share: float) -> Pools:
         reach=config.audio_reach,
         real_share=real_share,
         real_weights=weights,
-        rng=np.random.default_rng(0),
     )
 
 

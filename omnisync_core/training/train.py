@@ -1,9 +1,12 @@
 """The training loop of the editor: flow matching on pairs, one visible loop.
 
-    python -m omnisync_core.training.train DATA VOICE RUN --minutes 90 --frames 1 --batch 16
+    python -m omnisync_core.training.train DATA VOICE RUN --steps 8000 --frames 1 --batch 16
+    torchrun --nproc-per-node 2 -m omnisync_core.training.train ...   # shares each batch out
 
 DATA is a folder that `omnisync_core.training.prepare` filled; RUN gets state.pt (resumable to the
-step), train.jsonl, and model.safetensors (the moving average, without optimiser state).
+step), train.jsonl, and model.safetensors (the moving average, without optimiser state). Sample i of
+step s is drawn from its own seed (s, i), so that a run gives the same samples resumed, and shared
+out over any number of processes.
 """
 
 from __future__ import annotations
@@ -11,16 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint import load_model, save_model
+from ..errors import UserError
 from ..model import OmniSync
 from .losses import edge_loss, motion_loss, mouth_weight, velocity_loss
 from .pairs import Pools, Window
@@ -29,50 +35,70 @@ from .prepare import load_encoder, load_pools
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """A run's settings; the stages differ in frames, batch and rate."""
+    """A run's settings; the stages differ in frames, batch, rate and view."""
 
+    steps: int = 8000
+    """Optimiser steps of the whole run; the rate falls to a twentieth over its last third."""
     frames: int = 1
     """Frames of a window: 1 for the first stage, more to train attention in time."""
     batch: int = 16
-    """Windows per step."""
+    """Windows per step, over all processes."""
     rate: float = 8e-4
     """Peak learning rate (AdamW)."""
-    minutes: float = 60.0
-    """Wall time of this sitting; the rate falls to a twentieth over its last third."""
-    no_audio: float = 0.10
-    """Share of windows without audio, for v(none) of ST-CFG."""
-    unordered: float = 0.06
-    """Share of windows that hear the mean token only, for v(unordered)."""
-    ema: float = 0.998
-    """Decay of the moving average."""
     view: int = 0
     """Side of the part of the crop around the mouth that is trained on; 0 is the whole crop.
 
     64 of 96 pixels are less than half the tokens; a last stage on whole crops follows.
     """
+    high: float = 0.65
+    """Share of flow times in 0.8..1, where the voice decides the mouth; the rest are anywhere.
+
+    Lower down x_t already shows the mouth and there is little to learn from the voice.
+    """
+    no_audio: float = 0.10
+    """Share of windows without audio, for v(none) of ST-CFG."""
+    unordered: float = 0.06
+    """Share of windows that hear the mean token only, for v(unordered)."""
+    as_sampled: float = 0.5
+    """Share of the windows near t = 1 whose x_t holds the source, as when sampling starts."""
+    ema: float = 0.998
+    """Decay of the moving average."""
+    seed: int = 0
+    """Of everything that is drawn."""
+
+
+AS_SAMPLED_ABOVE = 0.88
+"""Sampling starts from the noised source at tau (0.92 by default), never far below this time."""
 
 
 @dataclass
 class Batch:
-    """Tensors of one step: pictures [b f 3 h w] in [-1, 1], t [b], audio [b f k a]."""
+    """Tensors of one step: pictures and noise [b f 3 h w] (pictures in [-1, 1]), t [b], audio
+    [b f k a], voices' tokens [m a]; which windows hear nothing, hear no order, hear no voiceprint,
+    and start as sampling does [b]."""
 
     source: Tensor
     target: Tensor
+    noise: Tensor
     mouth: Tensor
     windows: Tensor
     summary: Tensor
     tokens: list[Tensor]
     t: Tensor
+    mute: Tensor
+    unordered: Tensor
+    nameless: Tensor
+    as_sampled: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        move = lambda v: [one.to(device) for one in v] if isinstance(v, list) else v.to(device)  # noqa: E731
+        return Batch(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
 
 
-def draw_times(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Flow times: two thirds where the voice decides the mouth (0.8..1), the rest anywhere.
-
-    Lower down x_t already shows the mouth and there is little to learn from the voice. The shares
-    were chosen by eye (docs/LOG.md).
-    """
-    high = rng.uniform(0.8, 1.0, count)
-    return np.where(rng.random(count) < 0.65, high, rng.uniform(0.02, 0.95, count))
+def draw_time(high: float, rng: np.random.Generator) -> float:
+    """A flow time: with odds `high` in 0.8..1, otherwise in 0.02..0.95."""
+    return float(rng.uniform(0.8, 1.0) if rng.random() < high else rng.uniform(0.02, 0.95))
 
 
 def around_mouth(window: Window, view: int, rng: np.random.Generator) -> Window:
@@ -89,103 +115,130 @@ def around_mouth(window: Window, view: int, rng: np.random.Generator) -> Window:
     )
 
 
-def collate(windows: list[Window], t: np.ndarray) -> Batch:
-    """Stack drawn windows."""
-
-    def pictures(name: str) -> Tensor:
-        stacked = torch.from_numpy(np.stack([getattr(window, name) for window in windows]))
-        return rearrange(stacked.float() / 127.5 - 1, "b f h w c -> b f c h w")
-
-    return Batch(
-        source=pictures("source"),
-        target=pictures("target"),
-        mouth=torch.from_numpy(np.stack([w.mouth for w in windows])).float(),
-        windows=torch.from_numpy(np.stack([w.windows for w in windows])).float(),
-        summary=torch.from_numpy(np.stack([w.summary for w in windows])).float(),
-        tokens=[torch.from_numpy(np.ascontiguousarray(w.tokens)).float() for w in windows],
-        t=torch.from_numpy(t).float(),
-    )
-
-
-def noise_like(target: Tensor, generator: torch.Generator) -> Tensor:
-    """Unit Gaussian noise; in half of the windows the frames share part of it, as if warped.
+def noise_like(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Unit Gaussian noise [f h w 3]; in half of the windows frames share part of it, as if warped.
 
     Mixed noise: e = (a s + e') / sqrt(1 + a^2) with s shared by the window (a cheaper
     cousin of warping, after PYoCo, Ge et al. 2023), which stays unit Gaussian in every frame.
     """
-    own = torch.randn(target.shape, generator=generator)
-    shared = torch.randn(target[:, :1].shape, generator=generator)
-    share = torch.rand(len(target), 1, 1, 1, 1, generator=generator) * 2
-    share = share * (torch.rand(len(target), 1, 1, 1, 1, generator=generator) < 0.5)
-    return (share * shared + own) / (1 + share**2).sqrt()
+    own = rng.standard_normal(pictures.shape, np.float32)
+    share = np.float32(2 * rng.random() if rng.random() < 0.5 else 0)
+    shared = rng.standard_normal(pictures[:1].shape, np.float32)
+    return (share * shared + own) / np.sqrt(1 + share**2)
 
 
-def loss_of(
-    model: OmniSync, batch: Batch, options: TrainOptions, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """The terms of one step."""
-    count, frames = batch.source.shape[:2]
-    window = batch.windows.shape[2]
-    chance = torch.rand(count, generator=generator)
-    mute, unordered = chance < options.no_audio, chance > 1 - options.unordered
-    audio = torch.where(
-        unordered[:, None, None, None],
-        repeat(batch.summary, "b a -> b f k a", f=frames, k=window),
-        batch.windows,
+def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, ...]]) -> Batch:
+    """The samples of these seeds, as one batch."""
+    rows: dict[str, list] = {field.name: [] for field in fields(Batch)}
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        t = draw_time(options.high, rng)
+        window = pools.draw(t, options.frames, rng)
+        if options.view:
+            window = around_mouth(window, options.view, rng)
+        chance = rng.random()
+        row = {
+            **{field.name: getattr(window, field.name) for field in fields(window)},
+            "noise": noise_like(window.source, rng),
+            "t": t,
+            "mute": chance < options.no_audio,
+            "unordered": chance > 1 - options.unordered,
+            "nameless": chance < options.no_audio or rng.random() < 0.15,
+            "as_sampled": t > AS_SAMPLED_ABOVE and rng.random() < options.as_sampled,
+        }
+        for name, value in row.items():
+            rows[name].append(value)
+
+    def pictures(name: str) -> Tensor:
+        stacked = torch.from_numpy(np.stack(rows[name])).float()
+        return rearrange(stacked, "b f h w c -> b f c h w")
+
+    masks = ("mute", "unordered", "nameless", "as_sampled")
+    return Batch(
+        source=pictures("source") / 127.5 - 1,
+        target=pictures("target") / 127.5 - 1,
+        noise=pictures("noise"),
+        mouth=torch.from_numpy(np.stack(rows["mouth"])).float(),
+        windows=torch.from_numpy(np.stack(rows["windows"])).float(),
+        summary=torch.from_numpy(np.stack(rows["summary"])).float(),
+        tokens=[torch.from_numpy(np.ascontiguousarray(one)).float() for one in rows["tokens"]],
+        t=torch.tensor(rows["t"], dtype=torch.float32),
+        **{name: torch.tensor(rows[name]) for name in masks},
     )
-    audio = torch.where(mute[:, None, None, None], model.silence, audio)
-    voice = torch.stack([model.voiceprint(tokens[None])[0] for tokens in batch.tokens])
-    nameless = mute | (torch.rand(count, generator=generator) < 0.15)
-    voice = torch.where(nameless[:, None], torch.zeros_like(voice), voice)
-    t = batch.t[:, None, None, None, None]
-    x_t = (1 - t) * batch.target + t * noise_like(batch.target, generator)
-    times = repeat(torch.arange(frames) / 25.0, "f -> b f", b=count)
-    clean = model.transformer(x_t, batch.source, batch.t, audio, voice, times)
-    weight = mouth_weight(batch.mouth, *batch.target.shape[-2:])
-    return {
-        "velocity": velocity_loss(clean, batch.target, batch.t, weight),
-        "edge": 0.1 * edge_loss(clean, batch.target, weight),
-        "motion": 0.1 * motion_loss(clean, batch.target, weight),
-    }
 
 
-class Sitting:
-    """One process's training: model, moving average, optimiser and their resumable state."""
+class Objective(nn.Module):
+    """The model and what it is trained for, as one module: forward(batch) -> the loss's terms."""
+
+    def __init__(self, model: OmniSync) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        model, (count, frames) = self.model, batch.source.shape[:2]
+        flag = lambda mask: mask.view(-1, 1, 1, 1)  # noqa: E731
+        order = repeat(batch.summary, "b a -> b f k a", f=frames, k=batch.windows.shape[2])
+        audio = torch.where(flag(batch.unordered), order, batch.windows)
+        audio = torch.where(flag(batch.mute), model.silence, audio)
+        voice = torch.stack([model.voiceprint(tokens[None])[0] for tokens in batch.tokens])
+        voice = torch.where(batch.nameless[:, None], torch.zeros_like(voice), voice)
+        t = batch.t[:, None, None, None, None]
+        held = torch.where(flag(batch.as_sampled)[..., None], batch.source, batch.target)
+        x_t = (1 - t) * held + t * batch.noise
+        times = repeat(torch.arange(frames, device=t.device) / 25.0, "f -> b f", b=count)
+        clean = model.transformer(x_t, batch.source, batch.t, audio, voice, times)
+        weight = mouth_weight(batch.mouth, *batch.target.shape[-2:])
+        return {
+            "velocity": velocity_loss(clean, batch.target, batch.t, weight),
+            "edge": 0.1 * edge_loss(clean, batch.target, weight),
+            "motion": 0.1 * motion_loss(clean, batch.target, weight),
+        }
+
+
+class Trainer:
+    """One run: model, moving average, optimiser and their resumable state."""
 
     def __init__(self, pools: Pools, model: OmniSync, run: Path, options: TrainOptions) -> None:
+        # Without a word, several processes on CPUs would each believe to be alone.
+        has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+        self.accelerator = Accelerator(cpu=not has_gpu)
+        if options.batch % self.accelerator.num_processes:
+            raise UserError(
+                f"expected a batch that {self.accelerator.num_processes} processes can share, got "
+                f"{options.batch}; choose a multiple"
+            )
         self.pools, self.run, self.options = pools, run, options
-        self.model = model
+        self.model = model.to(self.accelerator.device)
         self.model.encoder.requires_grad_(False)  # taught by voice.py; pixels teach it nothing new
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True
         )
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
+        optimiser = torch.optim.AdamW(
             trained, options.rate, (0.9, 0.95), weight_decay=0.01, fused=True
         )
-        self.generator = torch.Generator().manual_seed(0)
+        self.objective, self.optimiser = self.accelerator.prepare(Objective(self.model), optimiser)
         self.step = 0
         if (run / "state.pt").exists():
             self._resume()
 
     def _resume(self) -> None:
-        state = torch.load(self.run / "state.pt", weights_only=True)
+        state = torch.load(
+            self.run / "state.pt", weights_only=True, map_location=self.accelerator.device
+        )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
         self.step = state["step"]
-        if "draws" in state:  # the first runs' states lack it: they go on with other draws
-            self.pools.rng.bit_generator.state = json.loads(state["draws"])
 
     def save(self) -> None:
         """Write state and averaged model; each replaces the old file only once it is whole."""
+        if not self.accelerator.is_main_process:
+            return
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
-            "draws": json.dumps(self.pools.rng.bit_generator.state),
             "step": self.step,
         }
         torch.save(state, self.run / "state.tmp")
@@ -196,42 +249,48 @@ class Sitting:
         (self.run / "model.tmp").replace(self.run / "model.safetensors")
 
     def train(self) -> None:
-        """Run for options.minutes of wall time."""
-        started, running, seen = time.monotonic(), {}, 0
-        while (spent := (time.monotonic() - started) / 60) < self.options.minutes:
-            self._set_rate(spent / self.options.minutes)
-            for name, value in self._one_step().items():
-                running[name] = running.get(name, 0.0) + value
-            seen += 1
+        """Run to the last step; every 50 steps a line in train.jsonl, every 200 a saved state."""
+        started, seen = time.monotonic(), []
+        while self.step < self.options.steps:
+            seen.append(self._one_step())
             if self.step % 50 == 0:
-                means = {name: round(value / seen, 5) for name, value in running.items()}
-                row = {"step": self.step, "minutes": round(spent, 2), **means}
-                with (self.run / "train.jsonl").open("a") as log:
-                    log.write(json.dumps(row) + "\n")
-                running, seen = {}, 0
-            if self.step % 100 == 0:
+                self._log(seen, minutes=(time.monotonic() - started) / 60)
+                seen = []
+            if self.step % 200 == 0:
                 self.save()
         self.save()
 
-    def _set_rate(self, done: float) -> None:
-        warm, cool = min(1.0, (self.step + 1) / 200), min(1.0, max(0.05, (1 - done) * 3))
+    def _log(self, seen: list[dict[str, float]], *, minutes: float) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        row = {"step": self.step, "minutes": round(minutes, 2)}
+        means = {name: float(np.mean([terms[name] for terms in seen])) for name in seen[0]}
+        row |= {name: round(value, 5) for name, value in means.items()}
+        with (self.run / "train.jsonl").open("a") as log:
+            log.write(json.dumps(row) + "\n")
+
+    def _set_rate(self) -> None:
+        left = 1 - self.step / self.options.steps
+        warm, cool = min(1.0, (self.step + 1) / 200), min(1.0, max(0.05, left * 3))
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.rate * warm * cool
 
     def _one_step(self) -> dict[str, float]:
-        t = draw_times(self.options.batch, self.pools.rng)
-        drawn = [self.pools.draw(value, self.options.frames) for value in t]
-        if view := self.options.view:
-            drawn = [around_mouth(window, view, self.pools.rng) for window in drawn]
-        batch = collate(drawn, t)
-        terms = loss_of(self.model, batch, self.options, self.generator)
+        """One step on all processes; the loss's terms over the whole batch."""
+        self._set_rate()
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        own = range(rank, self.options.batch, ranks)
+        seeds = [(self.options.seed, self.step, i) for i in own]
+        batch = draw_batch(self.pools, self.options, seeds).to(self.accelerator.device)
+        terms = self.objective(batch)
         self.optimiser.zero_grad(set_to_none=False)
-        torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.accelerator.backward(torch.stack(list(terms.values())).sum())
+        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.average.update_parameters(self.model)
         self.step += 1
-        return {name: float(value.detach()) for name, value in terms.items()}
+        means = self.accelerator.reduce({k: v.detach() for k, v in terms.items()}, "mean")
+        return {name: float(value) for name, value in means.items()}
 
 
 def main() -> None:
@@ -239,25 +298,22 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("voice", type=Path, help="voice.safetensors of the voice trainer")
     parser.add_argument("run", type=Path)
-    for name in ("frames", "batch", "rate", "minutes", "view"):
-        default = getattr(TrainOptions(), name)
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+    for field in fields(TrainOptions):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default
+        )
     parser.add_argument("--real-share", type=float, default=0.5)
-    parser.add_argument("--start", type=Path, help="weights to begin a new run with")
+    parser.add_argument("--weights", type=Path, help="weights to begin a new run with")
     arguments = parser.parse_args()
     arguments.run.mkdir(parents=True, exist_ok=True)
     pools = load_pools(arguments.data, real_share=arguments.real_share)
     options = TrainOptions(
-        frames=arguments.frames,
-        batch=arguments.batch,
-        rate=arguments.rate,
-        minutes=arguments.minutes,
-        view=arguments.view,
+        **{field.name: getattr(arguments, field.name) for field in fields(TrainOptions)}
     )
     model = load_encoder(arguments.voice)
-    if arguments.start:
-        model.load_state_dict(load_model(arguments.start).state_dict())
-    Sitting(pools, model, arguments.run, options).train()
+    if arguments.weights:
+        model.load_state_dict(load_model(arguments.weights).state_dict())
+    Trainer(pools, model, arguments.run, options).train()
 
 
 if __name__ == "__main__":

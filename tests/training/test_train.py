@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +14,21 @@ from omnisync_core.config import ModelConfig
 from omnisync_core.model import OmniSync
 from omnisync_core.training.pairs import Pools, RenderedClip, Voice, Window
 from omnisync_core.training.train import (
-    Sitting,
+    AS_SAMPLED_ABOVE,
+    Batch,
+    Objective,
+    Trainer,
     TrainOptions,
     around_mouth,
-    collate,
-    draw_times,
-    loss_of,
+    draw_batch,
+    draw_time,
     noise_like,
 )
 
-OPTIONS = TrainOptions(frames=2, batch=3, minutes=0.001)
+OPTIONS = TrainOptions(frames=2, batch=4, steps=4)
 
 
-def _pools(config: ModelConfig, *, seed: int = 0) -> Pools:
+def _pools(config: ModelConfig) -> Pools:
     """Three rendered clips of noise, 16 pixels wide."""
     rng = np.random.default_rng(7)
     clips = []
@@ -30,26 +36,44 @@ def _pools(config: ModelConfig, *, seed: int = 0) -> Pools:
         source, target = rng.integers(0, 255, (2, 4, 16, 16, 3)).astype(np.uint8)
         voice = Voice(rng.normal(size=(2, 30, config.audio_width)).astype(np.float32))
         clips.append(RenderedClip(source, target, np.full((4, 2), 8.0), voice, 0.1))
-    draws = np.random.default_rng(seed)
-    return Pools(rendered=clips, real=[], size=16, reach=config.audio_reach, rng=draws)
+    return Pools(rendered=clips, real=[], size=16, reach=config.audio_reach)
 
 
-def _sitting(config: ModelConfig, run: Path) -> Sitting:
+def _batch(config: ModelConfig, options: TrainOptions = OPTIONS, *, count: int = 3) -> Batch:
+    return draw_batch(_pools(config), options, [(0, 0, i) for i in range(count)])
+
+
+def _trainer(config: ModelConfig, run: Path) -> Trainer:
     torch.manual_seed(0)
     run.mkdir(exist_ok=True)
-    return Sitting(_pools(config), OmniSync(config), run, OPTIONS)
+    return Trainer(_pools(config), OmniSync(config), run, OPTIONS)
 
 
 def test_flow_times_are_drawn_in_range_and_mostly_high() -> None:
-    t = draw_times(2000, np.random.default_rng(0))
-    assert t.min() >= 0.02 and t.max() <= 1 and np.mean(t > 0.6) > 0.5
+    rng = np.random.default_rng(0)
+    t = np.array([draw_time(0.5, rng) for _ in range(2000)])
+    assert t.min() >= 0.02 and t.max() <= 1 and 0.5 < np.mean(t > 0.8) < 0.65
+    assert min(draw_time(1.0, rng) for _ in range(200)) >= 0.8
 
 
-def test_collated_pictures_fill_minus_one_to_one(tiny: ModelConfig) -> None:
-    pools = _pools(tiny)
-    batch = collate([pools.draw(0.5, 2) for _ in range(3)], np.full(3, 0.5))
+def test_drawn_pictures_fill_minus_one_to_one(tiny: ModelConfig) -> None:
+    batch = _batch(tiny)
     assert batch.source.shape == (3, 2, 3, 16, 16) and batch.windows.shape == (3, 2, 13, 32)
     assert batch.target.min() >= -1 and batch.target.max() <= 1 and batch.target.std() > 0.3
+
+
+def test_a_sample_depends_on_its_own_seed_alone(tiny: ModelConfig) -> None:
+    three, pools = _batch(tiny), _pools(tiny)
+    alone = draw_batch(pools, OPTIONS, [(0, 0, 2)])
+    for name in ("source", "noise", "windows", "t", "mute"):
+        assert torch.equal(getattr(alone, name)[0], getattr(three, name)[2]), name
+    assert not torch.equal(three.noise[0], three.noise[1])
+
+
+def test_windows_start_as_sampling_does_only_near_the_noise(tiny: ModelConfig) -> None:
+    batch = _batch(tiny, TrainOptions(as_sampled=1.0), count=60)
+    assert torch.equal(batch.as_sampled, batch.t > AS_SAMPLED_ABOVE)
+    assert 0 < batch.as_sampled.sum() < 60
 
 
 def test_the_view_around_the_mouth_holds_the_mouth() -> None:
@@ -65,7 +89,8 @@ def test_the_view_around_the_mouth_holds_the_mouth() -> None:
 
 
 def test_shared_noise_is_still_unit_gaussian_in_every_frame() -> None:
-    noise = noise_like(torch.empty(400, 4, 3, 8, 8), torch.Generator().manual_seed(0))
+    rng, like = np.random.default_rng(0), np.empty((4, 8, 8, 3))
+    noise = torch.from_numpy(np.stack([noise_like(like, rng) for _ in range(400)]))
     per_frame = noise.transpose(0, 1).flatten(1)
     assert per_frame.mean(1).abs().max() < 0.02 and (per_frame.std(1) - 1).abs().max() < 0.02
     assert (per_frame**4).mean(1).sub(3).abs().max() < 0.15
@@ -74,31 +99,38 @@ def test_shared_noise_is_still_unit_gaussian_in_every_frame() -> None:
 
 
 def test_an_untrained_model_loses_by_the_copy_of_its_source(tiny: ModelConfig) -> None:
-    pools = _pools(tiny)
-    batch = collate([pools.draw(0.5, 2) for _ in range(3)], np.full(3, 0.9))
+    batch = _batch(tiny)
     batch.source = batch.target.clone()
-    terms = loss_of(OmniSync(tiny), batch, OPTIONS, torch.Generator().manual_seed(0))
-    assert all(value.abs() < 1e-6 for value in terms.values())
+    assert all(value.abs() < 1e-6 for value in Objective(OmniSync(tiny))(batch).values())
 
 
 @pytest.mark.parametrize("share", ["no_audio", "unordered"])
 def test_windows_without_their_audio_do_not_hear_it(tiny_model: OmniSync, share: str) -> None:
     options = TrainOptions(**{"no_audio": 0.0, "unordered": 0.0, share: 1.0})
-    pools = _pools(tiny_model.config)
-    batch = collate([pools.draw(0.5, 2) for _ in range(3)], np.full(3, 0.9))
-    before = loss_of(tiny_model, batch, options, torch.Generator().manual_seed(0))
+    batch = _batch(tiny_model.config, options)
+    before = Objective(tiny_model)(batch)
     batch.windows = -batch.windows
-    after = loss_of(tiny_model, batch, options, torch.Generator().manual_seed(0))
+    after = Objective(tiny_model)(batch)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_windows_that_start_as_sampling_does_hold_the_source(tiny_model: OmniSync) -> None:
+    batch = _batch(tiny_model.config)
+    batch.t[:] = 0.9
+    batch.as_sampled[:] = True
+    started = Objective(tiny_model)(batch)
+    batch.as_sampled[:] = False
+    batch.noise = batch.noise + (1 - 0.9) / 0.9 * (batch.source - batch.target)
+    by_hand = Objective(tiny_model)(batch)
+    torch.testing.assert_close(started, by_hand, rtol=1e-3, atol=1e-4)
+
+
 def test_the_ears_are_not_trained_and_all_else_is(tiny: ModelConfig, tmp_path: Path) -> None:
-    sitting = _sitting(tiny, tmp_path)
-    before = {name: value.clone() for name, value in sitting.model.state_dict().items()}
-    for _ in range(4):
-        sitting._one_step()
+    trainer = _trainer(tiny, tmp_path)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.train()
     moved = {
-        n for n, value in sitting.model.state_dict().items() if not torch.equal(value, before[n])
+        n for n, value in trainer.model.state_dict().items() if not torch.equal(value, before[n])
     }
     assert not any(name.startswith("encoder.") for name in moved)
     assert {"transformer.residual.weight", "transformer.embed.weight"} <= moved
@@ -107,33 +139,63 @@ def test_the_ears_are_not_trained_and_all_else_is(tiny: ModelConfig, tmp_path: P
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
     tiny: ModelConfig, tmp_path: Path
 ) -> None:
-    whole = _sitting(tiny, tmp_path / "whole")
+    whole = _trainer(tiny, tmp_path / "whole")
     expected = [whole._one_step() for _ in range(4)]
-    first = _sitting(tiny, tmp_path / "parts")
+    first = _trainer(tiny, tmp_path / "parts")
     for _ in range(2):
         first._one_step()
     first.save()
-    second = _sitting(tiny, tmp_path / "parts")
+    second = _trainer(tiny, tmp_path / "parts")
     assert second.step == 2
     assert [second._one_step() for _ in range(2)] == expected[2:]
 
 
-def test_saving_leaves_a_model_that_loads(tiny: ModelConfig, tmp_path: Path) -> None:
-    sitting = _sitting(tiny, tmp_path)
-    sitting._one_step()
-    sitting.save()
-    loaded, averaged = load_model(tmp_path / "model.safetensors"), sitting.average.module
-    assert loaded.config == tiny
+def test_a_run_leaves_a_model_that_loads(tiny: ModelConfig, tmp_path: Path) -> None:
+    trainer = _trainer(tiny, tmp_path)
+    trainer.train()
+    loaded, averaged = load_model(tmp_path / "model.safetensors"), trainer.average.module
+    assert loaded.config == tiny and trainer.step == 4
     for name, value in averaged.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "state.pt"]
 
 
-def test_a_sitting_ends_in_time_and_logs_every_fifty_steps(
-    tiny: ModelConfig, tmp_path: Path
-) -> None:
-    sitting = _sitting(tiny, tmp_path)
-    sitting.step = 49
-    sitting.train()  # a sixteenth of a second: at least one step
-    row = json.loads((tmp_path / "train.jsonl").read_text().splitlines()[0])
-    assert row["step"] == 50 and row["velocity"] > 0 and (tmp_path / "state.pt").exists()
+def test_every_fifty_steps_are_logged(tiny: ModelConfig, tmp_path: Path) -> None:
+    trainer = _trainer(tiny, tmp_path)
+    trainer.options = replace(OPTIONS, steps=50)
+    trainer.step = 48
+    trainer.train()
+    (row,) = (tmp_path / "train.jsonl").read_text().splitlines()
+    assert json.loads(row)["step"] == 50 and json.loads(row)["velocity"] > 0
+
+
+_SHARED_RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from test_train import _trainer
+from omnisync_core.config import ModelConfig
+trainer = _trainer(ModelConfig(**{config!r}), Path(sys.argv[1]))
+curve = [trainer._one_step() for _ in range(4)]
+assert trainer.accelerator.num_processes == int(sys.argv[2])
+if trainer.accelerator.is_main_process:
+    import json
+    Path(sys.argv[1], "curve.json").write_text(json.dumps(curve))
+"""
+
+
+def test_two_processes_give_the_loss_curve_of_one(tiny: ModelConfig, tmp_path: Path) -> None:
+    script = tmp_path / "shared.py"
+    script.write_text(_SHARED_RUN.format(folder=str(Path(__file__).parent), config=asdict(tiny)))
+    curves = []
+    for processes in (1, 2):
+        run = tmp_path / f"of_{processes}"
+        run.mkdir()
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(processes), str(script), str(run), str(processes)]
+        root = str(Path(__file__).parents[2])
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+        subprocess.run(command, check=True, env=environment, timeout=300)
+        curves.append(json.loads((run / "curve.json").read_text()))
+    for one, two in zip(*curves, strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
