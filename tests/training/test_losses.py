@@ -26,7 +26,7 @@ def test_each_frame_has_its_own_mouth() -> None:
 
 
 def test_velocity_loss_is_the_error_of_the_velocities() -> None:
-    clean, truth, noisy, t = _video(0), _video(1), _video(2), torch.tensor([0.7, 0.9])
+    clean, truth, noisy, t = _video(0), _video(1), _video(2), torch.tensor([0.85, 0.95])
     spread = t[:, None, None, None, None]
     velocities = [(noisy - x) / spread for x in (clean, truth)]
     expected = (velocities[0] - velocities[1]).square().mean()
