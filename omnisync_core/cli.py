@@ -1,4 +1,4 @@
-"""The command line: `omnisync sync VIDEO AUDIO -o OUT` and `omnisync demo`.
+"""The command line: `omnisync sync VIDEO AUDIO -o OUT`, `omnisync demo` and `omnisync train`.
 
 Bad input ends with one sentence and exit code 2, Ctrl-C with exit code 130; neither leaves half a
 file.
@@ -112,6 +112,19 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--dtype", choices=("float32", "bfloat16", "float16"), default="float32"
         )
+    train = commands.add_parser(
+        "train",
+        help="train a model on prepared data (needs the extra `train`)",
+        epilog="Many processes: torchrun --nproc-per-node N -m omnisync_core.cli train ...",
+    )
+    train.add_argument(
+        "recipe", nargs="?", help="a TOML file, or the name of one that ships: small"
+    )
+    train.add_argument("--data", type=Path, help="folder filled by omnisync_core.training.prepare")
+    train.add_argument("--voice", type=Path, help="voice.safetensors of the voice trainer")
+    train.add_argument("--weights", type=Path, help="weights to begin with")
+    train.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
+    train.add_argument("--plot", action="store_true", help="only draw the curves of that folder")
     return parser
 
 
@@ -176,11 +189,34 @@ def _demo(arguments: argparse.Namespace) -> None:
     sys.stdout.write(f"Side by side with the source: {arguments.compare}\n")
 
 
+def _train(arguments: argparse.Namespace) -> None:
+    try:
+        from .training.plot import plot_run
+        from .training.recipe import read_recipe, run_recipe
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'Training needs the package {error.name}; run pip install "omnisync[train]".'
+        ) from None
+    if arguments.plot:
+        sys.stdout.write(f"{plot_run(arguments.output)}\n")
+        return
+    if missing := [n for n in ("recipe", "data", "voice") if not getattr(arguments, n)]:
+        raise UserError(f"Training needs {' and '.join(missing)}; see `omnisync train --help`.")
+    weights = run_recipe(
+        read_recipe(arguments.recipe),
+        arguments.data,
+        arguments.voice,
+        arguments.output,
+        weights=arguments.weights,
+    )
+    sys.stdout.write(f"{weights}: try it with `omnisync sync ... --model {weights}`\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        (_sync if arguments.command == "sync" else _demo)(arguments)
+        {"sync": _sync, "demo": _demo, "train": _train}[arguments.command](arguments)
     except UserError as error:
         sys.stderr.write(f"omnisync: {error}\n")
         return 2

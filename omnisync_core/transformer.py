@@ -20,6 +20,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .config import ModelConfig
 from .errors import UserError
@@ -105,6 +106,7 @@ class VideoTransformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.checkpointing = False  # training: activations are computed again, not kept
         width, patch = config.width, config.patch
         self.embed = nn.Linear(6 * patch * patch, width)
         self.place = nn.Linear(4 * len(_PLACE_WAVES), width)
@@ -156,8 +158,10 @@ class VideoTransformer(nn.Module):
         clock = (times[0] - times[0, 0]) * _POSITIONS_PER_SECOND
         in_time = rotary(clock[:, None], self.config.width // self.config.heads)
         sound = rearrange(audio, "b f k a -> (b f) k a")
+        again = self.checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x, condition, sound, in_space, in_time)
+            inputs = (x, condition, sound, in_space, in_time)
+            x = checkpoint(block, *inputs, use_reentrant=False) if again else block(*inputs)
         features = rearrange(
             self.out(F.layer_norm(x, x.shape[-1:])),
             "bf (y x) (c p q) -> bf c (y p) (x q)",

@@ -7,12 +7,11 @@ data=$1 work=$2
 export MALLOC_TRIM_THRESHOLD_=-1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=268435456
 
 python -m omnisync_core.training.voice "$data" "$work/voice" --minutes 14 --utterances 1300
-for seed in 1 2 3 4; do
-  python -m omnisync_core.training.prepare render "$data" "$work/pairs" --seed $seed --clips 500
+for seed in $(seq 11); do
+  python -m omnisync_core.training.prepare render "$data" "$work/pairs" --seed $seed --clips 450
 done
 python -m omnisync_core.training.prepare real "$data" "$work/pairs"
 python -m omnisync_core.training.prepare hear "$work/pairs" "$work/voice/voice.safetensors"
-train="python -m omnisync_core.training.train $work/pairs $work/voice/voice.safetensors"
-# Stage 1: single frames around the mouth. Stage 2: short clips of whole crops.
-$train "$work/stage1" --minutes 45 --view 64 --batch 16
-$train "$work/stage2" --minutes 20 --frames 4 --batch 4 --start "$work/stage1/model.safetensors"
+# Two processes, one thread each, did 1.4 times the steps of one process with two threads (two cores).
+OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m omnisync_core.cli train small --data "$work/pairs" --voice "$work/voice/voice.safetensors" \
+  -o "$work/run"

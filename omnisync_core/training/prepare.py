@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ..audio import SAMPLE_RATE
 from ..config import preset
+from ..errors import UserError
 from ..media import read_audio
 from ..model import OmniSync
 from .pairs import RATE, Pools, Voice, load_rendered
@@ -142,17 +143,23 @@ def _fit(sound: torch.Tensor, samples: int) -> torch.Tensor:
     return sound.repeat(1, -(-samples // sound.shape[1]))[:, :samples]
 
 
-def load_encoder(voice: Path) -> OmniSync:
-    """A fresh `mini` whose ears are already taught."""
-    model = OmniSync(preset("mini"))
+def load_encoder(voice: Path, name: str = "mini") -> OmniSync:
+    """A fresh model of that preset whose ears are already taught."""
+    model = OmniSync(preset(name))
     tensors = load_file(voice)
     prefix = "encoder."
     encoder = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    model.encoder.load_state_dict(encoder)
+    try:
+        model.encoder.load_state_dict(encoder)
+    except RuntimeError:
+        raise UserError(
+            f"{voice} holds no voice encoder of the size of {name!r}; train one with "
+            "`python -m omnisync_core.training.voice`."
+        ) from None
     return model
 
 
-def load_pools(folder: Path, *, real_share: float) -> Pools:
+def load_pools(folder: Path) -> Pools:
     """Everything prepared in a folder. Each real corpus weighs the same, whatever its size."""
     config = preset("mini")
     voices = {
@@ -173,7 +180,6 @@ def load_pools(folder: Path, *, real_share: float) -> Pools:
         real=real,
         size=config.crop,
         reach=config.audio_reach,
-        real_share=real_share,
         real_weights=weights,
     )
 

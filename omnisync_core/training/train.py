@@ -1,22 +1,19 @@
 """The training loop of the editor: flow matching on pairs, one visible loop.
 
-    python -m omnisync_core.training.train DATA VOICE RUN --steps 8000 --frames 1 --batch 16
-    torchrun --nproc-per-node 2 -m omnisync_core.training.train ...   # shares each batch out
-
-DATA is a folder that `omnisync_core.training.prepare` filled; RUN gets state.pt (resumable to the
-step), train.jsonl, and model.safetensors (the moving average, without optimiser state). Sample i of
-step s is drawn from its own seed (s, i), so that a run gives the same samples resumed, and shared
-out over any number of processes.
+A stage's folder gets state.pt (resumable to the step), train.jsonl and TensorBoard's curves and
+samples, and model.safetensors (the moving average, without optimiser state). Sample i of step s is
+drawn from its own seed (s, i), so that a run gives the same samples resumed, and shared out over
+any number of processes. recipe.py strings stages together; `omnisync train` runs them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,12 +22,11 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..checkpoint import load_model, save_model
+from ..checkpoint import save_model
 from ..errors import UserError
 from ..model import OmniSync
 from .losses import edge_loss, motion_loss, mouth_weight, velocity_loss
 from .pairs import Pools, Window
-from .prepare import load_encoder, load_pools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +34,7 @@ class TrainOptions:
     """A run's settings; the stages differ in frames, batch, rate and view."""
 
     steps: int = 8000
-    """Optimiser steps of the whole run; the rate falls to a twentieth over its last third."""
+    """Optimiser steps in all; the rate falls to a twentieth over the last third of them."""
     frames: int = 1
     """Frames of a window: 1 for the first stage, more to train attention in time."""
     batch: int = 16
@@ -61,8 +57,14 @@ class TrainOptions:
     """Share of windows that hear the mean token only, for v(unordered)."""
     as_sampled: float = 0.5
     """Share of the windows near t = 1 whose x_t holds the source, as when sampling starts."""
+    real_share: float = 0.5
+    """Share of windows from real clips; the others are rendered."""
     ema: float = 0.998
     """Decay of the moving average."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 computes under autocast; on CPUs without AMX it was several times slower."""
+    checkpointing: bool = False
+    """Compute activations again in the backward pass: more frames fit, a third more work."""
     seed: int = 0
     """Of everything that is drawn."""
 
@@ -168,13 +170,14 @@ def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, .
 
 
 class Objective(nn.Module):
-    """The model and what it is trained for, as one module: forward(batch) -> the loss's terms."""
+    """A model and what it is trained for, as one module: forward(batch) -> the loss's terms."""
 
     def __init__(self, model: OmniSync) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def predict(self, batch: Batch) -> Tensor:
+        """Clean frames [b f 3 h w]."""
         model, (count, frames) = self.model, batch.source.shape[:2]
         flag = lambda mask: mask.view(-1, 1, 1, 1)  # noqa: E731
         order = repeat(batch.summary, "b a -> b f k a", f=frames, k=batch.windows.shape[2])
@@ -186,7 +189,10 @@ class Objective(nn.Module):
         held = torch.where(flag(batch.as_sampled)[..., None], batch.source, batch.target)
         x_t = (1 - t) * held + t * batch.noise
         times = repeat(torch.arange(frames, device=t.device) / 25.0, "f -> b f", b=count)
-        clean = model.transformer(x_t, batch.source, batch.t, audio, voice, times)
+        return model.transformer(x_t, batch.source, batch.t, audio, voice, times)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        clean = self.predict(batch)
         weight = mouth_weight(batch.mouth, *batch.target.shape[-2:])
         return {
             "velocity": velocity_loss(clean, batch.target, batch.t, weight),
@@ -201,7 +207,12 @@ class Trainer:
     def __init__(self, pools: Pools, model: OmniSync, run: Path, options: TrainOptions) -> None:
         # Without a word, several processes on CPUs would each believe to be alone.
         has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-        self.accelerator = Accelerator(cpu=not has_gpu)
+        self.accelerator = Accelerator(
+            cpu=not has_gpu,
+            mixed_precision=options.precision.replace("fp32", "no"),
+            log_with="tensorboard",
+            project_dir=run,
+        )
         if options.batch % self.accelerator.num_processes:
             raise UserError(
                 f"expected a batch that {self.accelerator.num_processes} processes can share, got "
@@ -209,6 +220,7 @@ class Trainer:
             )
         self.pools, self.run, self.options = pools, run, options
         self.model = model.to(self.accelerator.device)
+        self.model.transformer.checkpointing = options.checkpointing
         self.model.encoder.requires_grad_(False)  # taught by voice.py; pixels teach it nothing new
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True
@@ -249,8 +261,12 @@ class Trainer:
         (self.run / "model.tmp").replace(self.run / "model.safetensors")
 
     def train(self) -> None:
-        """Run to the last step; every 50 steps a line in train.jsonl, every 200 a saved state."""
+        """Run to the last step: every 50 steps a line in the log, every 200 samples and a saved
+        state. A run that is finished already changes nothing."""
+        if self.step >= self.options.steps:
+            return
         started, seen = time.monotonic(), []
+        self.accelerator.init_trackers("tensorboard")
         while self.step < self.options.steps:
             seen.append(self._one_step())
             if self.step % 50 == 0:
@@ -258,13 +274,32 @@ class Trainer:
                 seen = []
             if self.step % 200 == 0:
                 self.save()
+                self._show()
         self.save()
+        self.accelerator.end_training()
+
+    def _show(self) -> None:
+        """Rows of source, target and prediction of always the same samples, for TensorBoard."""
+        if not self.accelerator.is_main_process:
+            return
+        seeds = [(self.options.seed, 2**31, i) for i in range(4)]  # no step is as late as this
+        batch = draw_batch(self.pools, self.options, seeds).to(self.accelerator.device)
+        averaged = self.average.module
+        assert isinstance(averaged, OmniSync)
+        with torch.no_grad():
+            drawn = Objective(averaged).predict(batch)
+        rows = torch.stack([batch.source[:, 0], batch.target[:, 0], drawn[:, 0]])
+        picture = rearrange((rows.clamp(-1, 1) + 1) / 2, "kind b c h w -> 1 (kind h) (b w) c")
+        self.accelerator.get_tracker("tensorboard").log_images(
+            {"source, target, prediction": picture.cpu().numpy()}, step=self.step
+        )
 
     def _log(self, seen: list[dict[str, float]], *, minutes: float) -> None:
+        means = {name: float(np.mean([terms[name] for terms in seen])) for name in seen[0]}
+        self.accelerator.log(means, step=self.step)
         if not self.accelerator.is_main_process:
             return
         row = {"step": self.step, "minutes": round(minutes, 2)}
-        means = {name: float(np.mean([terms[name] for terms in seen])) for name in seen[0]}
         row |= {name: round(value, 5) for name, value in means.items()}
         with (self.run / "train.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
@@ -291,30 +326,3 @@ class Trainer:
         self.step += 1
         means = self.accelerator.reduce({k: v.detach() for k, v in terms.items()}, "mean")
         return {name: float(value) for name, value in means.items()}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the editor on prepared pairs.")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("voice", type=Path, help="voice.safetensors of the voice trainer")
-    parser.add_argument("run", type=Path)
-    for field in fields(TrainOptions):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default
-        )
-    parser.add_argument("--real-share", type=float, default=0.5)
-    parser.add_argument("--weights", type=Path, help="weights to begin a new run with")
-    arguments = parser.parse_args()
-    arguments.run.mkdir(parents=True, exist_ok=True)
-    pools = load_pools(arguments.data, real_share=arguments.real_share)
-    options = TrainOptions(
-        **{field.name: getattr(arguments, field.name) for field in fields(TrainOptions)}
-    )
-    model = load_encoder(arguments.voice)
-    if arguments.weights:
-        model.load_state_dict(load_model(arguments.weights).state_dict())
-    Trainer(pools, model, arguments.run, options).train()
-
-
-if __name__ == "__main__":
-    main()

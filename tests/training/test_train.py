@@ -157,7 +157,29 @@ def test_a_run_leaves_a_model_that_loads(tiny: ModelConfig, tmp_path: Path) -> N
     assert loaded.config == tiny and trainer.step == 4
     for name, value in averaged.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "state.pt"]
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_checkpointing_changes_no_gradient(tiny_model: OmniSync) -> None:
+    batch, gradients = _batch(tiny_model.config), []
+    for again in (False, True):
+        tiny_model.zero_grad()
+        tiny_model.transformer.checkpointing = again
+        torch.stack(list(Objective(tiny_model)(batch).values())).sum().backward()
+        gradients.append(tiny_model.transformer.embed.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].abs().max() > 0
+
+
+def test_half_precision_follows_full_precision(tiny: ModelConfig, tmp_path: Path) -> None:
+    full, half = _trainer(tiny, tmp_path / "full"), tmp_path / "half"
+    half.mkdir()
+    torch.manual_seed(0)
+    options = replace(OPTIONS, precision="bf16")
+    rough = Trainer(_pools(tiny), OmniSync(tiny), half, options)
+    for _ in range(3):
+        exact, close = full._one_step(), rough._one_step()
+    assert close == pytest.approx(exact, rel=0.05) and close != exact
 
 
 def test_every_fifty_steps_are_logged(tiny: ModelConfig, tmp_path: Path) -> None:
