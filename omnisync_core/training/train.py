@@ -209,7 +209,6 @@ class Trainer:
         has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
         self.accelerator = Accelerator(
             cpu=not has_gpu,
-            mixed_precision=options.precision.replace("fp32", "no"),
             log_with="tensorboard",
             project_dir=run,
         )
@@ -317,7 +316,10 @@ class Trainer:
         own = range(rank, self.options.batch, ranks)
         seeds = [(self.options.seed, self.step, i) for i in own]
         batch = draw_batch(self.pools, self.options, seeds).to(self.accelerator.device)
-        terms = self.objective(batch)
+        # Not accelerate's own setting: that one is fixed for a process, and stages may differ.
+        half = self.options.precision == "bf16"
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=half):
+            terms = self.objective(batch)
         self.optimiser.zero_grad(set_to_none=False)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
