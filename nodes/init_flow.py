@@ -52,7 +52,7 @@ class FlowInit:
         fps: float = 25.0,
     ) -> tuple:
         from ..omnisync_core.composite import take_crop
-        from ..omnisync_core.pipeline import flow_noise, track_mouth
+        from ..omnisync_core.pipeline import FlowNoise, track_mouth
 
         widgets.expect(model, sockets.LoadedModel, "model", source="OmniSync Model Loader")
         frames = host.images_to_core(images)
@@ -63,7 +63,7 @@ class FlowInit:
             region=region,
             callback=host.progress(stages=("locate",)),
         )
-        draw = flow_noise(size, seed)
+        draw = FlowNoise(size, seed)
         noise = {
             i: draw(i, take_crop(frames[i], box, size))
             for i, box in enumerate(tracking.track)

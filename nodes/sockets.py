@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..omnisync_core.model import FrameAudio, OmniSync
-    from ..omnisync_core.pipeline import Tracking
+    from ..omnisync_core.region import Tracking
 
 MODEL = "OMNISYNC_MODEL"
 AUDIO = "OMNISYNC_AUDIO"

@@ -91,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--compare", type=Path, metavar="FILE", help="also write source and result side by side"
     )
+    sync.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep finished windows beside the output; after a stop or a kill, the same command "
+        "goes on from them",
+    )
     demo = commands.add_parser("demo", help="run the clip that comes with the package")
     demo.add_argument(
         "-o", "--output", type=Path, default=Path(_DEMO_FOLDER), help="folder for the result"
@@ -149,6 +155,10 @@ def _load(arguments: argparse.Namespace):
     return load_model(arguments.model, device=device, dtype=getattr(torch, arguments.dtype))
 
 
+def _work_folder(output: Path) -> Path:
+    return output.with_name(f".{output.name}.work")
+
+
 def _sync(arguments: argparse.Namespace) -> None:
     from .pipeline import sync_video
 
@@ -163,6 +173,7 @@ def _sync(arguments: argparse.Namespace) -> None:
         options=options,
         callback=ProgressBar(sys.stderr),
         compare=arguments.compare,
+        work=_work_folder(arguments.output) if arguments.resume else None,
     )
     passed = summary.frames - summary.edited
     text = f"{arguments.output}: {summary.frames} frames, {summary.edited} edited"
@@ -183,7 +194,8 @@ def _demo(arguments: argparse.Namespace) -> None:
     for name, _ in _CHOSEN:
         setattr(arguments, name, getattr(SyncOptions(), name))
     arguments.video, arguments.audio = folder / "character.mp4", folder / "voice.wav"
-    arguments.compare, arguments.lossless = arguments.output / "compare.mp4", False
+    arguments.compare = arguments.output / "compare.mp4"
+    arguments.lossless = arguments.resume = False
     arguments.output = arguments.output / "result.mp4"
     _sync(arguments)
     sys.stdout.write(f"Side by side with the source: {arguments.compare}\n")
@@ -221,7 +233,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"omnisync: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\nomnisync: stopped; no file was left half-written\n")
+        words = "no file was left half-written"
+        if getattr(arguments, "resume", False):
+            words = "finished windows are kept; the same command goes on from them"
+        sys.stderr.write(f"\nomnisync: stopped; {words}\n")
         return 130
     return 0
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from fractions import Fraction
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 
@@ -203,7 +204,8 @@ class FrameWriter:
     def _tags(self) -> list[str]:
         edited = f"Edited with OmniSync {__version__}: the lips follow another voice"
         tags = {"comment": edited, **self.metadata}
-        arguments = ["-map_metadata", "-1", "-map_chapters", "-1"]
+        # bitexact: Matroska would draw a random number for every file.
+        arguments = ["-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact"]
         for key, value in tags.items():
             arguments += ["-metadata", f"{key}={value}"]
         if self._suffix == ".mkv":
@@ -252,6 +254,13 @@ def _part_file(target: Path) -> Iterator[Path]:
     try:
         yield part
     finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_stale_parts(target: str | Path) -> None:
+    """Remove what a killed run left beside its output; only when no other run writes there."""
+    target = Path(target)
+    for part in target.parent.glob(f".{escape(target.stem)}.????????.part{target.suffix.lower()}"):
         part.unlink(missing_ok=True)
 
 

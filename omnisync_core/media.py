@@ -14,7 +14,7 @@ whole video in memory.
 
 from .audio_files import AudioSource, read_audio
 from .frame_reader import read_frames, read_plan
-from .frame_writer import FORMATS, FrameWriter, check_output
+from .frame_writer import FORMATS, FrameWriter, check_output, remove_stale_parts
 from .length_plan import LengthPlan, match_length
 from .video_info import Display, VideoInfo, probe_video
 
@@ -31,4 +31,5 @@ __all__ = [
     "read_audio",
     "read_frames",
     "read_plan",
+    "remove_stale_parts",
 ]

@@ -8,11 +8,12 @@ kept of each), a second one edits window by window and writes; neither ever hold
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import __version__
 from .audio import SAMPLE_RATE
 from .composite import paste_crop, side_by_side, take_crop
 from .config import SyncOptions
@@ -36,9 +38,11 @@ from .media import (
     read_audio,
     read_frames,
     read_plan,
+    remove_stale_parts,
 )
 from .model import FrameAudio, OmniSync
-from .region import Box, Track, parse_region, smooth_track
+from .region import Box, Track, Tracking, parse_region, smooth_track
+from .resume import Position, Waiting, WorkFolder, round_edit
 from .sampler import Step, sample, time_grid
 from .windows import plan_windows
 
@@ -82,31 +86,6 @@ class Summary:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - started
         return now
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """One box or None per frame, and the indexes of frames that begin a new shot."""
-
-    track: Track
-    cuts: tuple[int, ...] = ()
-
-    def at(self, source: np.ndarray) -> Tracking:
-        """The tracking of a sequence of frame indexes; a jump in it is a cut as well."""
-        jumps = np.abs(np.diff(source)) > 1
-        cut_before = np.isin(source[1:], self.cuts) & (np.diff(source) != 0)
-        cuts = tuple(int(i) + 1 for i in np.flatnonzero(jumps | cut_before))
-        return Tracking([self.track[i] for i in source], cuts)
-
-    def runs(self) -> Iterator[tuple[int, int]]:
-        """[start, stop) of each stretch of frames with a box and without a cut inside."""
-        start = None
-        for i, box in enumerate([*self.track, None]):
-            if start is not None and (box is None or i in self.cuts):
-                yield start, i
-                start = None
-            if box is not None and start is None:
-                start = i
 
 
 def track_mouth(
@@ -203,29 +182,35 @@ def edit_frames(
     noise: Callable[[int, Tensor], Tensor] | None = None,
     callback: Callback | None = None,
     summary: Summary | None = None,
+    work: WorkFolder | None = None,
 ) -> Iterator[np.ndarray]:
     """Edited frames uint8 [h, w, 3], in order, as many as came in; only a window is held at a time.
 
-    noise(i, crop) gives the noise [3 s s] of frame i; None is a NoiseStream of options.seed.
+    noise(i, crop) gives the noise [3 s s] of frame i; None is a FlowNoise of options.seed. work:
+    goes on from what is finished there, and keeps what gets finished; not with a noise of your own.
     """
-    noise = noise or flow_noise(model.config.crop, options.seed)
-    editor = _Editor(model, audio, options, noise, callback, summary or Summary(), tracking)
+    if noise is not None and work is not None:
+        raise ValueError("expected noise or a work folder, got both: the folder keeps a FlowNoise")
+    noise = noise or FlowNoise(model.config.crop, options.seed)
+    summary = summary or Summary()
+    editor = _Editor(model, audio, options, noise, callback, summary, tracking, work)
     return editor.stream(iter(frames))
 
 
-def flow_noise(size: int, seed: int) -> Callable[[int, Tensor], Tensor]:
+class FlowNoise:
     """Noise that moves with the picture, for frames asked for in order: (i, crop) -> [3 s s].
 
     Frames that are left out (no mouth) are skipped; the noise depends on seed and frame alone.
     """
-    stream, mask = NoiseStream(seed, (3, size, size)), mouth_map(size, size)[0, 0]
 
-    def draw(i: int, crop: Tensor) -> Tensor:
-        while stream.state().index < i:
-            stream.skip()
-        return stream.next(crop, mask)
+    def __init__(self, size: int, seed: int) -> None:
+        self.stream = NoiseStream(seed, (3, size, size))
+        self._mask = mouth_map(size, size)[0, 0]
 
-    return draw
+    def __call__(self, i: int, crop: Tensor) -> Tensor:
+        while self.stream.state().index < i:
+            self.stream.skip()
+        return self.stream.next(crop, self._mask)
 
 
 @dataclass
@@ -249,6 +234,7 @@ class _Editor:
     callback: Callback | None
     summary: Summary
     tracking: Tracking
+    work: WorkFolder | None
 
     def stream(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         done = 0
@@ -265,23 +251,62 @@ class _Editor:
             yield next(frames)
 
     def _edit_run(self, frames: Iterator[np.ndarray], start: int, stop: int):
-        size = self.model.config.crop
         held: dict[int, _Held] = {}
         plan = plan_windows(stop - start, window=self.options.window, overlap=self.options.overlap)
         for k, window in enumerate(plan):
             first, last = start + window.start, start + window.stop
-            begin = max([first, *(j + 1 for j in held)])
-            for i in range(begin, last):
-                held[i] = self._hold(i, next(frames), size)
-            self._sample(first, last, window.weights, held, begin=begin)
             # What the next window does not need is finished.
             until = start + plan[k + 1].start if k + 1 < len(plan) else stop
-            for i in range(min(held), until):
-                yield self._finish(i, held.pop(i))
+            position = self.work.position if self.work else None
+            if position and until <= position.frame:
+                yield from self._finish_kept(frames, first, until)
+                continue
+            if position and first == position.frame:
+                held = self._restore(frames, position)
+            begin = max([first, *(j + 1 for j in held)])
+            for i in range(begin, last):
+                held[i] = self._hold(i, next(frames))
+            self._sample(first, last, window.weights, held, begin=begin)
+            finished = {i: held.pop(i) for i in range(min(held), until)}
+            for one in finished.values():
+                one.edited = round_edit(one.crop, one.edited)
+            if self.work:
+                self._keep(self.work, finished, until, list(held.values()))
+            for i, one in finished.items():
+                yield self._finish(i, one)
 
-    def _hold(self, i: int, frame: np.ndarray, size: int) -> _Held:
+    def _finish_kept(self, frames: Iterator[np.ndarray], first: int, until: int):
+        """Frames that an earlier run edited."""
+        assert self.work is not None
+        for i in range(first, until):
+            frame = next(frames)
+            crop = take_crop(frame, self._box(i), self.model.config.crop)
+            self._report(i + 1)
+            yield self._finish(i, _Held(frame, crop, crop, self.work.next_edit(crop)))
+
+    def _restore(self, frames: Iterator[np.ndarray], position: Position) -> dict[int, _Held]:
+        """The frames that waited for the next window when an earlier run ended."""
+        assert isinstance(self.noise, FlowNoise)
+        self.noise.stream.restore(position.noise)
+        held = {}
+        for i, waiting in enumerate(position.waiting, position.frame):
+            frame = next(frames)
+            crop = take_crop(frame, self._box(i), self.model.config.crop)
+            held[i] = _Held(frame, crop, waiting.noise, waiting.edited)
+        return held
+
+    def _keep(
+        self, work: WorkFolder, finished: dict[int, _Held], until: int, waiting: list[_Held]
+    ) -> None:
+        assert isinstance(self.noise, FlowNoise)
+        for one in finished.values():
+            work.keep_edit(one.crop, one.edited)
+        kept = [Waiting(one.noise, one.edited) for one in waiting]
+        work.keep_position(Position(until, kept, self.noise.stream.state()))
+
+    def _hold(self, i: int, frame: np.ndarray) -> _Held:
         started = time.perf_counter()
-        crop = take_crop(frame, self._box(i), size)
+        crop = take_crop(frame, self._box(i), self.model.config.crop)
         held = _Held(frame, crop, self.noise(i, crop), torch.zeros_like(crop))
         self.summary.add_time("flow init", started)
         return held
@@ -369,11 +394,14 @@ def sync_video(
     options: SyncOptions | None = None,
     callback: Callback | None = None,
     compare: str | Path | None = None,
+    work: str | Path | None = None,
 ) -> Summary:
     """File to file: video path, audio (a path, or samples [channels, n] and their rate) -> output.
 
-    compare: also write source and result side by side there. Returns what was done. Raises
-    UserError for bad input; whatever goes wrong, no half-written file is left.
+    compare: also write source and result side by side there. work: a folder, made if need be, that
+    keeps finished windows while the run lasts; the same call after a kill goes on from them and
+    gives the file of an uninterrupted run. Returns what was done. Raises UserError for bad input;
+    whatever goes wrong, no half-written file is left.
     """
     options, summary, started = options or SyncOptions(), Summary(), time.perf_counter()
     paths = [audio] if isinstance(audio, (str, Path)) else []
@@ -388,14 +416,6 @@ def sync_video(
     waveform = read_audio(audio, rate=SAMPLE_RATE)
     plan = match_length(info, len(waveform) / SAMPLE_RATE, options.length)
     started = summary.add_time("read", started)
-    found = track_mouth(
-        read_frames(video, info=info), info.times, region=options.region, callback=callback
-    )
-    tracking = found.at(plan.frames)
-    started = summary.add_time("locate", started)
-    heard = model.encode_audio(torch.from_numpy(waveform), torch.from_numpy(plan.times))
-    started = summary.add_time("audio", started)
-
     shown: deque[np.ndarray] = deque()  # source frames between reading and writing, for compare
 
     def source() -> Iterator[np.ndarray]:
@@ -404,9 +424,6 @@ def sync_video(
                 shown.append(frame)
             yield frame
 
-    edited = edit_frames(
-        model, source(), tracking, heard, options=options, callback=callback, summary=summary
-    )
     writer = {
         "height": info.height,
         "rate": info.rate,
@@ -417,6 +434,31 @@ def sync_video(
         "metadata": {"omnisync_model": model.config.name},
     }
     with ExitStack() as files:
+        kept = None
+        if work is not None:
+            key = _run_key(model, video, waveform, options)
+            kept = files.enter_context(WorkFolder(Path(work), key))
+            for path in filter(None, (output, compare)):
+                remove_stale_parts(path)
+        found = kept and kept.tracking()
+        if not found:
+            pictures = read_frames(video, info=info)
+            found = track_mouth(pictures, info.times, region=options.region, callback=callback)
+            if kept:
+                kept.keep_tracking(found)
+        started = summary.add_time("locate", started)
+        heard = model.encode_audio(torch.from_numpy(waveform), torch.from_numpy(plan.times))
+        started = summary.add_time("audio", started)
+        edited = edit_frames(
+            model,
+            source(),
+            found.at(plan.frames),
+            heard,
+            options=options,
+            callback=callback,
+            summary=summary,
+            work=kept,
+        )
         result = files.enter_context(
             FrameWriter(output, width=info.width, lossless=options.lossless, **writer)
         )
@@ -427,3 +469,22 @@ def sync_video(
                 both.write(side_by_side(shown.popleft(), frame))
     summary.add_time("edit", started)
     return summary
+
+
+def _run_key(
+    model: OmniSync, video: str | Path, waveform: np.ndarray, options: SyncOptions
+) -> dict[str, object]:
+    """Everything that a result depends on, small enough to compare."""
+    file = Path(video).resolve()
+    weights = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        weights.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+    region = Path(options.region)
+    return {
+        "version": __version__,
+        "video": [str(file), file.stat().st_size, file.stat().st_mtime_ns],
+        "voice": hashlib.sha256(np.ascontiguousarray(waveform).data).hexdigest(),
+        "model": weights.hexdigest(),
+        "options": asdict(options),
+        "region": region.read_text() if region.suffix == ".json" else "",
+    }

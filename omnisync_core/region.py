@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +42,31 @@ class Box:
 
 
 Track = list[Box | None]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """One box or None per frame, and the indexes of frames that begin a new shot."""
+
+    track: Track
+    cuts: tuple[int, ...] = ()
+
+    def at(self, source: np.ndarray) -> Tracking:
+        """The tracking of a sequence of frame indexes; a jump in it is a cut as well."""
+        jumps = np.abs(np.diff(source)) > 1
+        cut_before = np.isin(source[1:], self.cuts) & (np.diff(source) != 0)
+        cuts = tuple(int(i) + 1 for i in np.flatnonzero(jumps | cut_before))
+        return Tracking([self.track[i] for i in source], cuts)
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """[start, stop) of each stretch of frames with a box and without a cut inside."""
+        start = None
+        for i, box in enumerate([*self.track, None]):
+            if start is not None and (box is None or i in self.cuts):
+                yield start, i
+                start = None
+            if box is not None and start is None:
+                start = i
 
 
 def standard_box(

@@ -1,4 +1,7 @@
+import os
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +187,25 @@ def test_ctrl_c_while_editing_leaves_no_file_and_code_130(
     assert sync(clip, voice, folder / "out.mp4", weights, "--compare", both) == 130
     assert list(folder.iterdir()) == []
     assert "stopped" in capsys.readouterr().err
+
+
+def test_a_killed_command_goes_on_with_resume(voice, moved_weights, tmp_path):
+    long, output = tmp_path / "long.mp4", tmp_path / "out.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", "60", long)
+    more = [*QUICK, "--window", "4", "--overlap", "1", "--steps", "20"]
+    assert sync(long, voice, tmp_path / "whole.mp4", moved_weights, *more) == 0
+    command = [sys.executable, "-m", "omnisync_core.cli", "sync", long, voice, "-o", output]
+    command += ["--resume", "--model", moved_weights, *more]
+    state = tmp_path / ".out.mp4.work/state.npz"
+    root = str(Path(cli.__file__).parents[1])
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}) as child:
+        while not state.exists() and child.poll() is None:
+            time.sleep(0.01)
+        child.kill()
+    assert state.exists() and not output.exists()
+    assert sync(long, voice, output, moved_weights, *more, "--resume") == 0
+    assert output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert not list(tmp_path.glob(".*"))  # neither the kept work nor the killed run's part
 
 
 def test_an_existing_output_survives_a_failed_run(clip, weights, tmp_path):

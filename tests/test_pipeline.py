@@ -17,13 +17,12 @@ from omnisync_core.model import OmniSync
 from omnisync_core.pipeline import (
     Progress,
     Summary,
-    Tracking,
     edit_frames,
     sync_frames,
     sync_video,
     track_mouth,
 )
-from omnisync_core.region import Box
+from omnisync_core.region import Box, Tracking
 
 QUICK = SyncOptions(steps=2, region="12,4,40,40", window=4, overlap=2)
 VOICE = np.sin(np.arange(8000) * 0.2).astype(np.float32) * np.linspace(0, 1, 8000, dtype=np.float32)
@@ -311,3 +310,94 @@ def test_a_voice_from_memory_is_as_good_as_a_file(untrained, tmp_path):
     video = make_video(tmp_path / "in.mp4")
     sync_video(untrained, video, (VOICE[None], 16000), tmp_path / "o.mp4", options=QUICK)
     assert probe_video(tmp_path / "o.mp4").has_audio
+
+
+class Killed(BaseException):
+    """Stands for whatever ends a run in the middle: nothing catches it."""
+
+
+def _kill_after(frames: float) -> Callable[[Progress], None]:
+    def callback(progress: Progress) -> None:
+        if progress.stage == "edit" and progress.done >= frames:
+            raise Killed
+
+    return callback
+
+
+@pytest.fixture
+def clip(tmp_path) -> dict:
+    """A clip of 30 frames with a cut and two frames without a mouth, as arguments of sync_video."""
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-vf"),
+        *("negate=enable='gte(n,17)'", "-frames:v", "30", "-pix_fmt", "yuv444p"),
+        tmp_path / "in.mp4",
+    )
+    boxes = [[12 + 0.2 * i, 4, 40, 40] for i in range(30)]
+    boxes[8] = boxes[9] = None
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    return {
+        "video": tmp_path / "in.mp4",
+        "audio": make_voice(tmp_path / "voice.wav", seconds=1.2),
+        "options": replace(QUICK, region=str(tmp_path / "boxes.json"), lossless=True),
+    }
+
+
+@pytest.mark.parametrize("killed_at", [0.5, 3, 6.5, 9, 13, 18, 24, 29.9])
+def test_a_killed_run_goes_on_and_gives_the_file_of_an_uninterrupted_one(
+    model, clip, tmp_path, killed_at
+):
+    whole, parts, work = tmp_path / "whole.mkv", tmp_path / "parts.mkv", tmp_path / "work"
+    complete = sync_video(model, output=whole, **clip)
+    with pytest.raises(Killed):
+        sync_video(model, output=parts, work=work, callback=_kill_after(killed_at), **clip)
+    assert work.exists() and not parts.exists() and not list(tmp_path.glob(".*part*"))
+    resumed = sync_video(model, output=parts, work=work, **clip)
+    assert parts.read_bytes() == whole.read_bytes()
+    assert (resumed.frames, resumed.edited) == (complete.frames, complete.edited) == (30, 28)
+    assert resumed.windows < complete.windows or killed_at < 6
+    assert not work.exists()
+
+
+def test_a_run_killed_twice_goes_on_twice(model, clip, tmp_path):
+    whole, parts, work = tmp_path / "whole.mkv", tmp_path / "parts.mkv", tmp_path / "work"
+    sync_video(model, output=whole, **clip)
+    for killed_at in (6, 20):
+        with pytest.raises(Killed):
+            sync_video(model, output=parts, work=work, callback=_kill_after(killed_at), **clip)
+    sync_video(model, output=parts, work=work, **clip)
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_a_kill_in_the_middle_of_writing_loses_no_more_than_a_window(model, clip, tmp_path):
+    whole, parts, work = tmp_path / "whole.mkv", tmp_path / "parts.mkv", tmp_path / "work"
+    sync_video(model, output=whole, **clip)
+    with pytest.raises(Killed):
+        sync_video(model, output=parts, work=work, callback=_kill_after(20), **clip)
+    with (work / "edits.bin").open("ab") as edits:
+        edits.write(b"half a record")
+    sync_video(model, output=parts, work=work, **clip)
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("change", ["voice", "options", "video"])
+def test_the_work_of_another_run_is_not_used(model, clip, tmp_path, change):
+    work, output = tmp_path / "work", tmp_path / "out.mkv"
+    with pytest.raises(Killed):
+        sync_video(model, output=output, work=work, callback=_kill_after(20), **clip)
+    if change == "voice":
+        make_voice(clip["audio"], seconds=1.1)
+    elif change == "video":
+        clip["video"] = clip["video"].rename(tmp_path / "other.mp4")
+    else:
+        clip["options"] = replace(clip["options"], seed=5)
+    fresh = sync_video(model, output=tmp_path / "fresh.mkv", **clip)
+    again = sync_video(model, output=output, work=work, **clip)
+    assert again.windows == fresh.windows
+    assert output.read_bytes() == (tmp_path / "fresh.mkv").read_bytes()
+
+
+def test_a_work_folder_that_cannot_be_made_is_refused(model, clip, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be kept"):
+        sync_video(model, output=tmp_path / "out.mkv", work=tmp_path / "file" / "work", **clip)
+    assert not (tmp_path / "out.mkv").exists()
