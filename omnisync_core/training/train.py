@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint import save_model
 from ..errors import UserError
+from ..guidance import mouth_map, st_cfg
 from ..model import OmniSync
 from .losses import edge_loss, motion_loss, mouth_weight, velocity_loss
 from .pairs import Pools, Window
@@ -59,6 +61,9 @@ class TrainOptions:
     """Share of the windows near t = 1 whose x_t holds the source, as when sampling starts."""
     real_share: float = 0.5
     """Share of windows from real clips; the others are rendered."""
+    guidance: float = 0.0
+    """Above 0: a student learns in one pass what the weights it starts from give under guidance of
+    this scale (Meng et al. 2023, section 3.1, for a fixed scale and the constant profile)."""
     ema: float = 0.998
     """Decay of the moving average."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -91,6 +96,8 @@ class Batch:
     unordered: Tensor
     nameless: Tensor
     as_sampled: Tensor
+    goal: Tensor
+    """What predictions are compared with: the target, or a teacher's picture of it."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
@@ -131,7 +138,7 @@ def noise_like(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, ...]]) -> Batch:
     """The samples of these seeds, as one batch."""
-    rows: dict[str, list] = {field.name: [] for field in fields(Batch)}
+    rows: dict[str, list] = {field.name: [] for field in fields(Batch) if field.name != "goal"}
     for seed in seeds:
         rng = np.random.default_rng(seed)
         t = draw_time(options.high, rng)
@@ -156,9 +163,11 @@ def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, .
         return rearrange(stacked, "b f h w c -> b f c h w")
 
     masks = ("mute", "unordered", "nameless", "as_sampled")
+    target = pictures("target") / 127.5 - 1
     return Batch(
         source=pictures("source") / 127.5 - 1,
-        target=pictures("target") / 127.5 - 1,
+        target=target,
+        goal=target,
         noise=pictures("noise"),
         mouth=torch.from_numpy(np.stack(rows["mouth"])).float(),
         windows=torch.from_numpy(np.stack(rows["windows"])).float(),
@@ -193,12 +202,30 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         clean = self.predict(batch)
-        weight = mouth_weight(batch.mouth, *batch.target.shape[-2:])
+        weight = mouth_weight(batch.mouth, *batch.goal.shape[-2:])
         return {
-            "velocity": velocity_loss(clean, batch.target, batch.t, weight),
-            "edge": 0.1 * edge_loss(clean, batch.target, weight),
-            "motion": 0.1 * motion_loss(clean, batch.target, weight),
+            "velocity": velocity_loss(clean, batch.goal, batch.t, weight),
+            "edge": 0.1 * edge_loss(clean, batch.goal, weight),
+            "motion": 0.1 * motion_loss(clean, batch.goal, weight),
         }
+
+    @torch.no_grad()
+    def guided(self, batch: Batch, scale: float) -> Tensor:
+        """Clean frames [b f 3 h w] under guidance with the constant profile; for whole crops."""
+        every, never = torch.ones_like(batch.mute), torch.zeros_like(batch.mute)
+        conditions = {
+            "none": replace(batch, mute=every, nameless=every),
+            "audio": replace(batch, mute=never, unordered=never),
+        }
+        # Guidance is linear: it mixes predictions as it mixes velocities.
+        mixed = st_cfg(
+            lambda x_t, t, names: [self.predict(conditions[name]) for name in names],
+            spatial_scale=scale,
+            temporal_scale=scale,
+            profile="constant",
+            mouth_map=mouth_map(*batch.target.shape[-2:]).to(batch.target),
+        )
+        return mixed(batch.target, 1.0).clamp(-1, 1)
 
 
 class Trainer:
@@ -217,8 +244,14 @@ class Trainer:
                 f"expected a batch that {self.accelerator.num_processes} processes can share, got "
                 f"{options.batch}; choose a multiple"
             )
+        if options.guidance and options.view:
+            raise UserError(
+                "guidance needs the whole crop, whose middle it knows to be the mouth; got a view "
+                f"of {options.view}: set view to 0"
+            )
         self.pools, self.run, self.options = pools, run, options
         self.model = model.to(self.accelerator.device)
+        self.teacher = Objective(deepcopy(self.model)).requires_grad_(False)
         self.model.transformer.checkpointing = options.checkpointing
         self.model.encoder.requires_grad_(False)  # taught by voice.py; pixels teach it nothing new
         self.average = AveragedModel(
@@ -234,9 +267,7 @@ class Trainer:
             self._resume()
 
     def _resume(self) -> None:
-        state = torch.load(
-            self.run / "state.pt", weights_only=True, map_location=self.accelerator.device
-        )
+        state = torch.load(self.run / "state.pt", weights_only=True, map_location="cpu")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -316,6 +347,11 @@ class Trainer:
         own = range(rank, self.options.batch, ranks)
         seeds = [(self.options.seed, self.step, i) for i in own]
         batch = draw_batch(self.pools, self.options, seeds).to(self.accelerator.device)
+        if scale := self.options.guidance:
+            # What is heard without order, or not at all, stays true to the pictures.
+            heard = ~(batch.mute | batch.unordered)[:, None, None, None, None]
+            guided = self.teacher.guided(batch, scale)
+            batch.goal = torch.where(heard, guided, batch.target)
         # Not accelerate's own setting: that one is fixed for a process, and stages may differ.
         half = self.options.precision == "bf16"
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=half):

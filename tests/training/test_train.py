@@ -12,6 +12,8 @@ import torch
 
 from omnisync_core.checkpoint import load_model
 from omnisync_core.config import ModelConfig
+from omnisync_core.errors import UserError
+from omnisync_core.guidance import mouth_map
 from omnisync_core.model import OmniSync
 from omnisync_core.training.pairs import Pools, RenderedClip, Voice, Window
 from omnisync_core.training.train import (
@@ -170,6 +172,39 @@ def test_checkpointing_changes_no_gradient(tiny_model: OmniSync) -> None:
         gradients.append(tiny_model.transformer.embed.weight.grad.clone())
     torch.testing.assert_close(*gradients)
     assert gradients[0].abs().max() > 0
+
+
+def test_a_teacher_mixes_its_conditions_as_guidance_does(tiny_model: OmniSync) -> None:
+    batch, objective = _batch(tiny_model.config), Objective(tiny_model)
+    batch.mute[:] = batch.unordered[:] = batch.nameless[:] = False
+    with torch.no_grad():
+        heard = objective.predict(batch)
+        nothing = torch.ones_like(batch.mute)
+        silent = objective.predict(replace(batch, mute=nothing, nameless=nothing))
+    soft = mouth_map(16, 16)
+    expected = (silent + 2.5 * soft * (heard - silent)).clamp(-1, 1)
+    torch.testing.assert_close(objective.guided(batch, 2.5), expected)
+
+
+def test_a_student_comes_close_to_its_guided_teacher(tiny_model: OmniSync, tmp_path: Path) -> None:
+    options = TrainOptions(guidance=8.0, rate=5e-3, steps=80, frames=2, batch=8, no_audio=0)
+    pools = _pools(tiny_model.config)
+    trainer = Trainer(pools, deepcopy(tiny_model), tmp_path, options)
+    batch = draw_batch(pools, options, [(1, 0, i) for i in range(12)])
+    goal, teacher = Objective(tiny_model).guided(batch, 8.0), Objective(tiny_model)
+
+    def distance(objective: Objective) -> float:
+        with torch.no_grad():
+            return float((objective.predict(batch) - goal).square().mean())
+
+    before = distance(teacher)
+    trainer.train()
+    assert distance(Objective(trainer.model)) < 0.8 * before
+
+
+def test_a_teacher_needs_the_whole_crop(tiny: ModelConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="set view to 0"):
+        Trainer(_pools(tiny), OmniSync(tiny), tmp_path, TrainOptions(guidance=2.0, view=8))
 
 
 def test_half_precision_follows_full_precision(tiny_model: OmniSync, tmp_path: Path) -> None:
