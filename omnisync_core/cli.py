@@ -30,6 +30,7 @@ _CHOSEN = (
     ("solver", "heun is more exact and takes twice the time per step"),
     ("churn", "noise injected again by phase; 0 is deterministic"),
     ("region", "auto, full, x,y,w,h in pixels, or a JSON file with one box per frame"),
+    ("speaker", "whose mouth auto follows: auto, left, right, largest, or x,y in pixels"),
     ("length", "when voice and video differ in length (see `omnisync sync --help` end)"),
     ("window", "frames that the network sees at once"),
     ("overlap", "frames that neighbouring windows share"),

@@ -84,6 +84,8 @@ class SyncOptions:
     """Noise injected again by phase; 0 is deterministic."""
     region: str = "auto"
     """Where the mouth is: auto, full, x,y,w,h in pixels, or a JSON file with one box per frame."""
+    speaker: str = "auto"
+    """Whose mouth `auto` follows: auto (the clearest), left, right, largest, or x,y in pixels."""
     length: Length = "silence"
     """When voice and video differ in length: silence keeps the video's length, cut ends both at the
     shorter one, loop, bounce and freeze lengthen the video until a longer voice ends."""

@@ -20,7 +20,7 @@ from einops import rearrange
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from .region import Box, apart, standard_box
+from .region import Box, Speaker, apart, standard_box
 
 WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 FORMAT = "omnisync-locator-1"
@@ -168,7 +168,9 @@ class MouthLocator:
         return cls(detector, refiner)
 
     @torch.inference_mode()
-    def locate(self, frame: np.ndarray, previous: Box | None = None) -> Box | None:
+    def locate(
+        self, frame: np.ndarray, previous: Box | None = None, *, speaker: Speaker = "auto"
+    ) -> Box | None:
         """The standard crop in a frame uint8 [h, w, 3] RGB, or None where no mouth is found.
 
         With the box of the frame before, only its surroundings are looked at first (fast); the
@@ -183,19 +185,21 @@ class MouthLocator:
             box, presence = self._refine(frame, [previous])[0]
             if presence >= PRESENT:
                 return box
-        found = self._search(frame)
-        return found[0][0] if found else None
+        return _choose([box for box, _ in self._search(frame)], speaker)
 
     @torch.inference_mode()
-    def follow(self, frames: Iterable[np.ndarray]) -> Iterator[Box | None]:
-        """One box or None per frame, in order; every `RECHECK` frames the whole frame is searched.
+    def follow(
+        self, frames: Iterable[np.ndarray], *, speaker: Speaker = "auto"
+    ) -> Iterator[Box | None]:
+        """One box or None per frame, in order: the speaker's, as long as that mouth is seen.
 
-        The search takes over only where it finds a far clearer mouth than the one followed.
+        With "auto" the whole frame is searched every `RECHECK` frames, and the search takes over
+        where it finds a far clearer mouth than the one followed.
         """
         box: Box | None = None
         for index, frame in enumerate(frames):
-            box = self.locate(frame, box)
-            if box is not None and index % RECHECK == RECHECK - 1:
+            box = self.locate(frame, box, speaker=speaker)
+            if speaker == "auto" and box is not None and index % RECHECK == RECHECK - 1:
                 found = self._search(frame)
                 same = max((score for other, score in found if not apart(other, box)), default=0.0)
                 if found and found[0][1] > OUTSHINE * same and apart(found[0][0], box):
@@ -240,6 +244,15 @@ class MouthLocator:
                 kept.append((sure, box))
         kept = kept[:CANDIDATES]
         return [1 / (1 + math.exp(-logit)) for logit, _ in kept], [box for _, box in kept]
+
+
+def _choose(boxes: list[Box], speaker: Speaker) -> Box | None:
+    """The speaker's among the mouths of a frame, the clearest first; None if there is none."""
+    rules = {"auto": lambda b: 0, "left": lambda b: b.cx, "right": lambda b: -b.cx}
+    rules["largest"] = lambda b: -b.side
+    if isinstance(speaker, tuple):
+        return min(boxes, key=lambda b: math.dist(speaker, (b.cx, b.cy)), default=None)
+    return min(boxes, key=rules[speaker], default=None)
 
 
 def _peaks(maps: Tensor, x_scale: float, y_scale: float) -> list[tuple[float, Box]]:

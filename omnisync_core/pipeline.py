@@ -41,7 +41,7 @@ from .media import (
     remove_stale_parts,
 )
 from .model import FrameAudio, OmniSync
-from .region import Box, Track, Tracking, parse_region, smooth_track
+from .region import Box, Track, Tracking, parse_region, parse_speaker, smooth_track
 from .resume import Position, Waiting, WorkFolder, round_edit
 from .sampler import Step, sample, time_grid
 from .windows import plan_windows
@@ -93,12 +93,14 @@ def track_mouth(
     times: np.ndarray,
     *,
     region: str = "auto",
+    speaker: str = "auto",
     callback: Callback | None = None,
 ) -> Tracking:
     """Where the mouth is: frames uint8 [h, w, 3] in order, times [f] in seconds -> Tracking.
 
-    region: see SyncOptions.region. Raises UserError for a region that does not fit the frames.
+    region, speaker: see SyncOptions. Raises UserError for a region that does not fit the frames.
     """
+    wanted = parse_speaker(speaker)
     boxes: list[Box | None] = []
     cuts: list[int] = []
     given: Track | str | None = None
@@ -112,7 +114,8 @@ def track_mouth(
             given = parse_region(region, frames=len(times), width=width, height=height)
             if given == "auto":
                 locator = MouthLocator.load()
-                followed = locator.follow(queue.popleft() for _ in count())
+                queued = (queue.popleft() for _ in count())
+                followed = locator.follow(queued, speaker=wanted)
         small = _thumbnail(frame)
         if before is not None and is_cut(before, small):
             cuts.append(i)
@@ -377,7 +380,9 @@ def sync_frames(
             f"Expected at least one frame and one time per frame; got {len(frames)} frames and "
             f"{len(times)} times."
         )
-    tracking = track_mouth(frames, times, region=options.region, callback=callback)
+    tracking = track_mouth(
+        frames, times, region=options.region, speaker=options.speaker, callback=callback
+    )
     audio = model.encode_audio(torch.from_numpy(waveform), torch.from_numpy(times))
     edited = edit_frames(
         model, frames, tracking, audio, options=options, callback=callback, summary=summary
@@ -443,7 +448,13 @@ def sync_video(
         found = kept and kept.tracking()
         if not found:
             pictures = read_frames(video, info=info)
-            found = track_mouth(pictures, info.times, region=options.region, callback=callback)
+            found = track_mouth(
+                pictures,
+                info.times,
+                region=options.region,
+                speaker=options.speaker,
+                callback=callback,
+            )
             if kept:
                 kept.keep_tracking(found)
         started = summary.add_time("locate", started)

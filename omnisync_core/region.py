@@ -119,6 +119,27 @@ def parse_region(text: str, *, frames: int, width: int, height: int) -> Track | 
     return _read_track(Path(word), frames=frames, width=width, height=height)
 
 
+Speaker = Literal["auto", "left", "right", "largest"] | tuple[float, float]
+"""Whose mouth: the clearest, the outermost or the largest one, or the one nearest to (x, y)."""
+
+
+def parse_speaker(text: str) -> Speaker:
+    """What the user wrote for the speaker: a word, or x,y in pixels. UserError otherwise."""
+    word = text.strip().lower()
+    if word in ("auto", "left", "right", "largest"):
+        return word  # type: ignore[return-value]  # a checked Literal
+    try:
+        x, y = (float(part) for part in word.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise UserError(
+            f"expected the speaker as auto, left, right, largest, or x,y in pixels, got {text!r}; "
+            "write for example --speaker left"
+        )
+    return x, y
+
+
 def _still(box: Box, frames: int) -> Track:
     return [box for _ in range(frames)]
 

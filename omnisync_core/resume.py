@@ -162,7 +162,7 @@ class WorkFolder:
             return Position(int(kept["frame"]), waiting, stream), int(kept["size"])
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _save(path: Path, arrays: dict[str, Any]) -> None:
     with path.open("wb") as file:
         np.savez(file, **arrays)
 

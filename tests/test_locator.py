@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+import omnisync_core
 from omnisync_core.locator import WEIGHTS, MouthLocator
+from omnisync_core.media import read_frames
 from omnisync_core.region import Box, standard_box
 
 
@@ -115,6 +117,24 @@ def test_following_stays_with_one_of_two(dots: MouthLocator) -> None:
     assert all(_close(box, left) for box in boxes)
 
 
+@pytest.mark.parametrize(
+    ("speaker", "who"),
+    [("left", 0), ("right", 1), ("largest", 1), ((60.0, 90.0), 0), ((300.0, 200.0), 1)],
+)
+def test_the_named_speaker_is_followed(dots: MouthLocator, speaker, who: int) -> None:
+    faces = (Box(70, 110, 50), Box(230, 110, 60))
+    boxes = list(dots.follow([_frame(*faces)] * 3, speaker=speaker))
+    assert all(_close(box, faces[who]) for box in boxes)
+
+
+def test_a_named_speaker_is_kept_when_another_outshines(dots: MouthLocator) -> None:
+    vague, clear = Box(70, 110, 50), Box(230, 110, 60)
+    frame = _frame(vague, clear)
+    frame[:, :150, 2] = 0.88 * frame[:, :150, 2]
+    boxes = dots.follow([_frame(vague), *[frame] * 59], speaker="left")
+    assert all(_close(box, vague) for box in boxes)
+
+
 def test_following_changes_to_a_far_clearer_face_at_the_recheck(dots: MouthLocator) -> None:
     vague, clear = Box(70, 110, 50), Box(230, 110, 60)
     frame = _frame(vague, clear)
@@ -155,6 +175,18 @@ def test_the_weights_of_the_package_find_nothing_in_noise() -> None:
     rng = np.random.default_rng(0)
     locator = MouthLocator.load()
     assert locator.locate(rng.integers(0, 255, (90, 120, 3), np.uint8)) is None
+
+
+def test_the_shipped_weights_tell_two_people_apart() -> None:
+    demo = Path(omnisync_core.__file__).parent / "demo/character.mp4"
+    frame = next(iter(read_frames(demo)))
+    width = frame.shape[1]
+    both, locator = np.concatenate([frame, frame], axis=1), MouthLocator.load()
+    alone = locator.locate(frame)
+    assert alone is not None
+    for speaker, offset in (("left", 0), ("right", width), ((1.5 * width, 0.0), width)):
+        box = locator.locate(both, speaker=speaker)
+        assert box is not None and abs(box.cx - alone.cx - offset) < 0.2 * alone.side
 
 
 def test_the_weights_of_the_package_follow_a_speaker_never_trained_on() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnisync_core.errors import UserError
-from omnisync_core.region import Box, Track, parse_region, smooth_track, standard_box
+from omnisync_core.region import Box, Track, parse_region, parse_speaker, smooth_track, standard_box
 
 SIZE = {"width": 320, "height": 240}
 TIMES = np.arange(50) / 25
@@ -193,3 +193,16 @@ def test_a_track_survives_the_file(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(rows))
     assert parse_region(str(path), frames=9, **SIZE) == _moving(9)
+
+
+@pytest.mark.parametrize(
+    ("text", "speaker"), [("auto", "auto"), (" Left ", "left"), ("120, 80.5", (120.0, 80.5))]
+)
+def test_a_speaker_is_a_word_or_a_point(text: str, speaker) -> None:
+    assert parse_speaker(text) == speaker
+
+
+@pytest.mark.parametrize("text", ["", "middle", "1", "1,2,3", "nan,1", "a,b"])
+def test_another_speaker_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UserError, match="--speaker left"):
+        parse_speaker(text)

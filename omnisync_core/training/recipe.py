@@ -28,7 +28,7 @@ from .train import Trainer, TrainOptions
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]  # only on 3.10
 
 _SHIPPED = Path(__file__).parent / "recipes"
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -101,7 +101,10 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        move = lambda v: [one.to(device) for one in v] if isinstance(v, list) else v.to(device)  # noqa: E731
+
+        def move(value: Any) -> Any:
+            return [move(one) for one in value] if isinstance(value, list) else value.to(device)
+
         return Batch(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
 
 
@@ -319,10 +322,10 @@ class Trainer:
         with torch.no_grad():
             drawn = Objective(averaged).predict(batch)
         rows = torch.stack([batch.source[:, 0], batch.target[:, 0], drawn[:, 0]])
-        picture = rearrange((rows.clamp(-1, 1) + 1) / 2, "kind b c h w -> 1 (kind h) (b w) c")
-        self.accelerator.get_tracker("tensorboard").log_images(
-            {"source, target, prediction": picture.cpu().numpy()}, step=self.step
-        )
+        picture = rearrange((rows.clamp(-1, 1) + 1) / 2, "kind b c h w -> (kind h) (b w) c")
+        board: Any = self.accelerator.get_tracker("tensorboard", unwrap=True)
+        name = "source, target, prediction"
+        board.add_image(name, picture.cpu(), self.step, dataformats="HWC")
 
     def _log(self, seen: list[dict[str, float]], *, minutes: float) -> None:
         means = {name: float(np.mean([terms[name] for terms in seen])) for name in seen[0]}
