@@ -1,4 +1,4 @@
-"""The command line: `omnisync sync VIDEO AUDIO -o OUT`, `omnisync demo` and `omnisync train`.
+"""The command line: `omnisync sync VIDEO AUDIO -o OUT`, and `demo`, `batch`, `train`.
 
 Bad input ends with one sentence and exit code 2, Ctrl-C with exit code 130; neither leaves half a
 file.
@@ -102,6 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "-o", "--output", type=Path, default=Path(_DEMO_FOLDER), help="folder for the result"
     )
+    batch = commands.add_parser(
+        "batch",
+        help="many clips: a manifest of videos, voices and outputs",
+        epilog="An interrupted batch goes on with the same command.",
+    )
+    batch.add_argument(
+        "manifest",
+        type=Path,
+        help="CSV with a header, or JSON Lines: video, audio, output, and any option of sync",
+    )
+    batch.add_argument("--workers", type=int, help="processes (default: one for each device)")
     hints, defaults = get_type_hints(SyncOptions), {f.name: f.default for f in fields(SyncOptions)}
     for name, text in _CHOSEN:
         sync.add_argument(
@@ -111,11 +122,14 @@ def _parser() -> argparse.ArgumentParser:
             default=defaults[name],
             help=f"{text} (default {defaults[name]})",
         )
-    for command in (sync, demo):
+    for command in (sync, demo, batch):
         command.add_argument(
             "--model", default="mini", help="embedded model or .safetensors file (default mini)"
         )
-        command.add_argument("--device", default="auto", help="auto, cpu, cuda, mps ... (auto)")
+        several = "; several with commas" if command is batch else ""
+        command.add_argument(
+            "--device", default="auto", help=f"auto, cpu, cuda, mps ...{several} (auto)"
+        )
         command.add_argument(
             "--dtype", choices=("float32", "bfloat16", "float16"), default="float32"
         )
@@ -135,12 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(arguments: argparse.Namespace):
+def _device(name: str):
     import torch
 
-    from .checkpoint import load_model
-
-    name = arguments.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if torch.backends.mps.is_available():
@@ -153,15 +164,21 @@ def _load(arguments: argparse.Namespace):
             f"The device {name!r} cannot be used here ({str(error).splitlines()[0]}); "
             "leave --device out or write --device cpu."
         ) from None
-    return load_model(arguments.model, device=device, dtype=getattr(torch, arguments.dtype))
+    return device
 
 
-def _work_folder(output: Path) -> Path:
-    return output.with_name(f".{output.name}.work")
+def _load(arguments: argparse.Namespace):
+    import torch
+
+    from .checkpoint import load_model
+
+    dtype = getattr(torch, arguments.dtype)
+    return load_model(arguments.model, device=_device(arguments.device), dtype=dtype)
 
 
 def _sync(arguments: argparse.Namespace) -> None:
     from .pipeline import sync_video
+    from .resume import work_folder
 
     chosen = {name: getattr(arguments, name) for name, _ in _CHOSEN}
     options = SyncOptions(**chosen, lossless=arguments.lossless)
@@ -174,7 +191,7 @@ def _sync(arguments: argparse.Namespace) -> None:
         options=options,
         callback=ProgressBar(sys.stderr),
         compare=arguments.compare,
-        work=_work_folder(arguments.output) if arguments.resume else None,
+        work=work_folder(arguments.output) if arguments.resume else None,
     )
     passed = summary.frames - summary.edited
     text = f"{arguments.output}: {summary.frames} frames, {summary.edited} edited"
@@ -200,6 +217,34 @@ def _demo(arguments: argparse.Namespace) -> None:
     arguments.output = arguments.output / "result.mp4"
     _sync(arguments)
     sys.stdout.write(f"Side by side with the source: {arguments.compare}\n")
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from .batch import read_manifest, run_batch
+
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UserError(f"--workers must be at least 1; got {arguments.workers}.")
+    jobs = read_manifest(arguments.manifest)
+    ready = sum(job.output.exists() for job in jobs)
+    if ready:
+        sys.stdout.write(f"{ready} of {len(jobs)} outputs exist already and are kept\n")
+    outcomes = run_batch(
+        jobs,
+        model=arguments.model,
+        devices=[str(_device(name)) for name in arguments.device.split(",")],
+        workers=arguments.workers,
+        dtype=getattr(torch, arguments.dtype),
+    )
+    failed = 0
+    for done, outcome in enumerate(outcomes, ready + 1):
+        words = f"{outcome.frames} frames, {outcome.edited} edited"
+        if outcome.error:
+            failed, words = failed + 1, f"failed: {outcome.error}"
+        sys.stdout.write(f"{done}/{len(jobs)} {outcome.job.output}: {words}\n")
+        sys.stdout.flush()
+    return 1 if failed else 0
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -229,17 +274,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        {"sync": _sync, "demo": _demo, "train": _train}[arguments.command](arguments)
+        commands = {"sync": _sync, "demo": _demo, "batch": _batch, "train": _train}
+        return commands[arguments.command](arguments) or 0
     except UserError as error:
         sys.stderr.write(f"omnisync: {error}\n")
         return 2
     except KeyboardInterrupt:
         words = "no file was left half-written"
-        if getattr(arguments, "resume", False):
+        if getattr(arguments, "resume", arguments.command == "batch"):
             words = "finished windows are kept; the same command goes on from them"
         sys.stderr.write(f"\nomnisync: stopped; {words}\n")
         return 130
-    return 0
 
 
 if __name__ == "__main__":

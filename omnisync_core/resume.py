@@ -33,6 +33,11 @@ LEVELS = 127.5 * 8
 """Edits are rounded to an eighth of a grey level, in every run, kept or not."""
 
 
+def work_folder(output: Path) -> Path:
+    """Where the finished windows of a run that can be resumed are kept."""
+    return output.with_name(f".{output.name}.work")
+
+
 def round_edit(source: Tensor, edited: Tensor) -> Tensor:
     """The edited crop [3 s s], its change rounded to the steps in which edits are kept."""
     return source + ((edited - source) * LEVELS).round() / LEVELS
