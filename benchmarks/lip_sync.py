@@ -274,7 +274,7 @@ def main() -> None:
     script = Path(__file__).parent / "measure_lips.py"
     for kind in kinds:
         folders = [p.parent for p in sorted((out / kind).glob("*/item.json"))]
-        videos = [v for f in folders for v in sorted(f.glob("*.mp4"))]
+        videos = [v for f in folders for v in sorted(f.glob("[!.]*.mp4"))]
         if videos:
             subprocess.run([arguments.python, script, *videos], check=True)
             figures[kind] = report(kind, folders, weights)

@@ -39,13 +39,13 @@ class Sampler:
                 "start": (sockets.START, {"tooltip": "The start point, from OmniSync Flow Init."}),
                 "steps": widgets.steps(),
                 "spatial_scale": widgets.scale(
-                    "spatial_scale",
+                    default=SyncOptions().spatial_scale,
                     maximum=20.0,
                     tooltip="How strongly guidance edits the place of the mouth. 1 is the plain "
                     "network; 0 is without.",
                 ),
                 "temporal_scale": widgets.scale(
-                    "temporal_scale",
+                    default=SyncOptions().temporal_scale,
                     maximum=20.0,
                     tooltip="How strongly guidance follows the timing of the voice. 1 is the plain "
                     "network; 0 ignores the voice's timing.",

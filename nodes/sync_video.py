@@ -46,8 +46,8 @@ class LipSync:
                 "audio": ("AUDIO", {"tooltip": "The new voice: mono or stereo, any sample rate."}),
                 "steps": widgets.steps(),
                 "guidance": widgets.scale(
-                    "guidance",
                     maximum=5.0,
+                    default=SyncOptions().temporal_scale,
                     tooltip="How strongly the lips follow the voice. 1 is the plain network, more "
                     "exaggerates, 0 ignores the voice.",
                 ),
@@ -63,14 +63,14 @@ class LipSync:
                 "windows": widgets.windows_socket(),
                 "tau": widgets.tau(**hidden_away),
                 "spatial_scale": widgets.scale(
-                    "spatial_scale",
                     maximum=4.0,
+                    default=1.0,
                     tooltip="Multiplies guidance where the place of the mouth is concerned.",
                     **hidden_away,
                 ),
                 "temporal_scale": widgets.scale(
-                    "temporal_scale",
                     maximum=4.0,
+                    default=1.0,
                     tooltip="Multiplies guidance where the timing of the voice is concerned.",
                     **hidden_away,
                 ),

@@ -72,11 +72,11 @@ def seed() -> tuple:
     )
 
 
-def scale(name: str, *, maximum: float, tooltip: str, **more: Any) -> tuple:
+def scale(*, default: float, maximum: float, tooltip: str, **more: Any) -> tuple:
     return (
         "FLOAT",
         {
-            "default": getattr(_DEFAULT, name, 1.0),
+            "default": default,
             "min": 0.0,
             "max": maximum,
             "step": 0.05,

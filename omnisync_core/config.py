@@ -72,9 +72,9 @@ class SyncOptions:
     """The same seed gives the same result."""
     tau: float = 0.92
     """Where sampling starts: 0 returns the source, 1 starts from plain noise."""
-    spatial_scale: float = 3.0
+    spatial_scale: float = 2.0
     """How strongly guidance edits the place of the mouth; 0 leaves it to the unguided network."""
-    temporal_scale: float = 3.0
+    temporal_scale: float = 2.0
     """How strongly guidance follows the timing of the voice."""
     profile: Profile = "constant"
     """Guidance schedule: constant, seed (two sigmoids) or paper (one power curve)."""
