@@ -59,13 +59,15 @@ def test_lip_sync_shows_three_knobs(nodes):
 def test_every_advanced_field_of_lip_sync_is_an_option_of_the_core(nodes):
     from omnisync_pack.nodes.sync_video import _options
 
+    form = {name: options for name, (_, options) in fields(nodes.LipSync).items()}
     defaults = {
         name: options["default"]
-        for name, (_, options) in fields(nodes.LipSync).items()
+        for name, options in form.items()
         if options.get("advanced") and name != "fps"
     }
     assert len(defaults) == 11
-    assert _options(1.0, None, defaults) == type(_options(1.0, None, {}))()
+    guidance = form["guidance"]["default"]
+    assert _options(guidance, None, defaults) == type(_options(guidance, None, {}))()
 
 
 def test_importing_the_pack_imports_neither_the_host_nor_the_pipeline():
