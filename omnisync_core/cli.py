@@ -253,7 +253,8 @@ def _train(arguments: argparse.Namespace) -> None:
         from .training.recipe import read_recipe, run_recipe
     except ModuleNotFoundError as error:
         raise UserError(
-            f'Training needs the package {error.name}; run pip install ".[train]" in the clone of OmniSync.'
+            f"Training needs the package {error.name}; in the clone of OmniSync run "
+            'pip install ".[train]".'
         ) from None
     if arguments.plot:
         sys.stdout.write(f"{plot_run(arguments.output)}\n")
