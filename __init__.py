@@ -5,5 +5,5 @@
 if __package__:
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
-    WEB_DIRECTORY = "./web"  # the help pages
+    WEB_DIRECTORY = "./web"  # the help pages, and guidance drawn as curves
     __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]

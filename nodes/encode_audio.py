@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import host, sockets, widgets
+from . import host, measures, sockets, sounds, widgets
 
 
 class AudioEncode:
@@ -61,8 +61,8 @@ class AudioEncode:
         if images is not None:
             host.check_images(images)
         known = frames if images is None else len(images)
-        waveform = host.waveform(audio, seconds=known / fps or None)
+        waveform = sounds.waveform(audio, seconds=known / fps or None)
         count = known or max(1, round(len(waveform) / SAMPLE_RATE * fps))
         times = np.arange(count) / fps
         heard = host.ready(model).encode_audio(torch.from_numpy(waveform), torch.from_numpy(times))
-        return (sockets.EncodedAudio(heard, fps), count)
+        return (sockets.EncodedAudio(heard, fps, measures.loudness(waveform, times)), count)

@@ -8,6 +8,7 @@ devices are torch's own, progress is not shown.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tempfile
 import time
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ..omnisync_core.errors import UserError
+from . import sounds
 from .sockets import LoadedModel
 
 if TYPE_CHECKING:
@@ -82,21 +84,44 @@ def model_path(name: str) -> str | Path:
 
 
 def load(name: str = EMBEDDED, *, device: str = AUTO, dtype: str = AUTO) -> LoadedModel:
-    """Load a model for the host's device ("auto") or the CPU; dtype "auto" is float32."""
+    """Load a model for the host's device ("auto") or the CPU; dtype "auto" is the host's choice.
+
+    Raises UserError for a missing file.
+    """
     from ..omnisync_core.checkpoint import load_model
 
-    precision = torch.float32 if dtype == AUTO else getattr(torch, dtype)
     management = _host("comfy.model_management")
     if management is None:
         target = _own_device() if device == AUTO else torch.device(device)
+        precision = torch.float32 if dtype == AUTO else getattr(torch, dtype)
         return LoadedModel(load_model(model_path(name), device=target, dtype=precision), name)
     target = management.get_torch_device() if device == AUTO else torch.device("cpu")
+    precision = _chosen_dtype(management, target) if dtype == AUTO else getattr(torch, dtype)
     home = management.unet_offload_device() if device == AUTO else target
     network = load_model(model_path(name), device=home, dtype=precision)
+    for block in network.transformer.blocks:
+        # A step of a large window on a slow machine takes seconds; Cancel waits for a block of it.
+        block.register_forward_pre_hook(lambda *_: _check_cancel())
     patcher = import_module("comfy.model_patcher").ModelPatcher(
         network, load_device=target, offload_device=home
     )
     return LoadedModel(network, name, patcher)
+
+
+def _chosen_dtype(management: Any, device: torch.device) -> torch.dtype:
+    """What the host runs its own models in on that device; on a CPU float32.
+
+    Either half precision moves the embedded model's edit by less than a grey level (docs/LOG.md);
+    bfloat16 comes first because nothing overflows in it.
+    """
+    able = [torch.bfloat16, torch.float16, torch.float32]
+    chosen = management.unet_dtype(device=device, supported_dtypes=able)
+    return chosen if chosen in able else torch.float32  # a flag may ask for fp8 or fp64
+
+
+def _check_cancel() -> None:
+    """Raises the host's own exception when the user has pressed Cancel."""
+    import_module("comfy.model_management").throw_exception_if_processing_interrupted()
 
 
 def _own_device() -> torch.device:
@@ -142,6 +167,16 @@ def progress(*, stages: tuple[str, ...] = ("locate", "edit")) -> Callable[[Progr
     return show
 
 
+def counted(items: Iterable[Any], total: int, show: Callable[[Progress], None] | None):
+    """The same items, one by one; each one moves the bar on and is a chance to stop."""
+    from ..omnisync_core.pipeline import Progress
+
+    for done, item in enumerate(items, 1):
+        if show is not None:
+            show(Progress("edit", done, total))
+        yield item
+
+
 def _picture(crop: Tensor) -> tuple[str, Any, int]:
     """A crop [3 h w] in [-1, 1] as the host's previews want it."""
     pixels = ((crop.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
@@ -179,6 +214,11 @@ def images_to_core(images: Any, *, name: str = "images") -> np.ndarray:
     return frames
 
 
+def image(picture: np.ndarray) -> Tensor:
+    """One picture uint8 [h w 3] -> IMAGE [1 h w 3]."""
+    return torch.from_numpy(picture.copy())[None].float() / 255
+
+
 def images_from_core(edited: Iterable[np.ndarray], source: np.ndarray, images: Tensor) -> Tensor:
     """Edited uint8 frames -> IMAGE; a value that equals the source's is the very input value."""
     result = images.clone()
@@ -189,63 +229,33 @@ def images_from_core(edited: Iterable[np.ndarray], source: np.ndarray, images: T
     return result
 
 
-# AUDIO
+# MASK
 
 
-def audio_to_core(
-    audio: Any, *, name: str = "audio", seconds: float | None = None
-) -> tuple[np.ndarray, int]:
-    """AUDIO (any mapping) -> float32 samples [channels, n] in [-1, 1] and their rate.
-
-    seconds: how long the picture is. Raises UserError for no sound, none of length, or NaN.
-    """
-    if audio is None:
-        raise UserError(
-            f"{name}: expected a sound, got nothing: the clip that it comes from has no sound "
-            "track. Connect Load Audio."
-        )
-    if not isinstance(audio, Mapping) or not {"waveform", "sample_rate"} <= set(audio):
-        raise UserError(
-            f"{name}: expected an AUDIO with waveform and sample_rate, got {type(audio).__name__}."
-        )
-    waveform, rate = audio["waveform"], int(audio["sample_rate"])
-    if waveform.ndim == 3 and len(waveform) == 1:
-        waveform = waveform[0]
-    if waveform.ndim != 2 or 0 in waveform.shape or rate < 1:
-        raise UserError(
-            f"{name}: expected one sound [1, channels, samples] of some length, got shape "
-            f"{tuple(waveform.shape)} at {rate} Hz; connect another sound, or one at a time."
-        )
-    if not waveform.dtype.is_floating_point:
-        waveform = _from_integers(waveform, rate, seconds)
-    samples = waveform.float().cpu().numpy()
-    if not np.isfinite(samples).all():
-        raise UserError(
-            f"{name}: the sound holds samples that are not numbers (NaN or infinite); "
-            "load or make it again."
-        )
-    return samples, rate
+def check_mask(mask: Any, *, name: str = "mask") -> Tensor:
+    """A MASK [h w] or [f h w] -> f32 [f h w] in 0..1 on the CPU. Raises UserError otherwise."""
+    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3) or 0 in mask.shape:
+        came = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise UserError(f"{name}: expected a MASK [frames, height, width], got {came}.")
+    return (mask if mask.ndim == 3 else mask[None]).float().cpu().clamp(0, 1)
 
 
-def waveform(audio: Any, *, name: str = "audio", seconds: float | None = None) -> np.ndarray:
-    """AUDIO -> mono float32 [n] at the core's sample rate. Raises UserError as `audio_to_core`."""
-    from ..omnisync_core.audio import SAMPLE_RATE
-    from ..omnisync_core.media import read_audio
-
-    return read_audio(audio_to_core(audio, name=name, seconds=seconds), rate=SAMPLE_RATE)
+# The host's own sampling
 
 
-def _from_integers(waveform: Tensor, rate: int, seconds: float | None) -> Tensor:
-    """ComfyUI before 0.4 hands over PCM sound of a video as integers, all channels in one row.
+def predict(model: Any, conditional: list, x: Tensor, sigma: Tensor, options: dict) -> Tensor:
+    """One pass of a model of the host's under one list of conditions -> its clean picture."""
+    samplers = import_module("comfy.samplers")
+    return samplers.calc_cond_batch(model, [conditional], x, sigma, options)[0]
 
-    How many there are does not travel with it; the length of the picture tells.
-    """
-    scaled = waveform.float() / -float(torch.iinfo(waveform.dtype).min)
-    if len(waveform) == 1 and seconds:
-        channels = round(waveform.shape[1] / rate / seconds)
-        if channels > 1 and waveform.shape[1] % channels == 0:
-            return scaled[0].reshape(-1, channels).T
-    return scaled
+
+def guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
+    """MODEL and CONDITIONING -> GUIDER with the host's own guidance."""
+    made = import_module("comfy.samplers").CFGGuider(model)
+    conds = {"positive": positive, "negative": negative}
+    made.inner_set_conds({name: cond for name, cond in conds.items() if cond is not None})
+    made.set_cfg(cfg)
+    return made
 
 
 # VIDEO
@@ -257,6 +267,15 @@ def temporary(suffix: str) -> Path:
     folder = Path(folders.get_temp_directory() if folders else tempfile.gettempdir())
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"omnisync_{uuid.uuid4().hex[:12]}{suffix}"
+
+
+def work_folder(path: Path) -> Path | None:
+    """Where finished windows of an edit of that file wait: the same prompt, queued again after a
+    cancel or an error, goes on from them. None for a temporary copy, which is another each time."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    folder = temporary("").with_name(f"omnisync_{name}.work")
+    copied = path.parent == folder.parent and path.name.startswith("omnisync_")
+    return None if copied else folder
 
 
 @contextmanager
@@ -324,18 +343,39 @@ def video_from_file(path: Path) -> Any:
     return path if api is None else api.InputImpl.VideoFromFile(str(path))
 
 
-def video_from_images(images: Tensor, audio: Any, fps: float) -> Any:
-    """Frames and sound in memory -> VIDEO, nothing encoded yet; outside ComfyUI None."""
-    api = _host("comfy_api.latest")
-    if api is None:
-        return None
-    parts = api.VideoComponents(images=images, audio=audio, frame_rate=exact_rate(fps))
-    return api.InputImpl.VideoFromComponents(parts)
+def video_from_images(
+    frames: Iterable[np.ndarray], sound: Any, *, fps: float, metadata: Mapping[str, str]
+) -> Any:
+    """Edited frames uint8 [h w 3] and AUDIO -> VIDEO: a file that says that it was edited."""
+    from ..omnisync_core.media import FrameWriter
+
+    frames = list(frames)
+    height, width = frames[0].shape[:2]
+    seconds, path = len(frames) / fps, temporary(".mp4")
+    with FrameWriter(
+        path,
+        width=width,
+        height=height,
+        rate=exact_rate(fps),
+        audio=sounds.audio_to_core(sound, seconds=seconds),
+        seconds=seconds,
+        metadata=metadata,
+    ) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return video_from_file(path)
 
 
 def exact_rate(fps: float) -> Fraction:
     """29.97002997... as a widget or link carries it -> 30000/1001."""
     return Fraction(fps).limit_denominator(1001)
+
+
+def shown(result: tuple, **ui: Any) -> Any:
+    """A node's outputs, and beside them what the page shows under the node."""
+    if _host("comfy_execution.graph_utils") is None:
+        return result
+    return {"ui": {name: [value] for name, value in ui.items()}, "result": result}
 
 
 def blocked(reason: str) -> Any:

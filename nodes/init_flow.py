@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import host, sockets, widgets
+from . import host, place, sockets, widgets
 
 
 class FlowInit:
@@ -37,8 +37,14 @@ class FlowInit:
             "optional": {
                 "region": widgets.region(),
                 "fps": widgets.fps(advanced=True),
+                "speaker": widgets.speaker(advanced=True),
+                "mouth": place.socket(),
             },
         }
+
+    @classmethod
+    def IS_CHANGED(cls, region: str = "auto", **_: Any) -> float:
+        return widgets.file_time(region)
 
     @widgets.names_itself
     def prepare(
@@ -50,6 +56,8 @@ class FlowInit:
         *,
         region: str = "auto",
         fps: float = 25.0,
+        speaker: str = "auto",
+        mouth: Any = None,
     ) -> tuple:
         from ..omnisync_core.composite import take_crop
         from ..omnisync_core.pipeline import FlowNoise, track_mouth
@@ -57,12 +65,18 @@ class FlowInit:
         widgets.expect(model, sockets.LoadedModel, "model", source="OmniSync Model Loader")
         frames = host.images_to_core(images)
         size = model.network.config.crop
-        tracking = track_mouth(
-            frames,
-            np.arange(len(frames)) / fps,
-            region=region,
-            callback=host.progress(stages=("locate",)),
-        )
+        height, width = frames.shape[1:3]
+        times = np.arange(len(frames)) / fps
+        with place.region_of(
+            mouth, region, speaker=speaker, times=times, width=width, height=height
+        ) as where:
+            tracking = track_mouth(
+                frames,
+                times,
+                region=where,
+                speaker=speaker,
+                callback=host.progress(stages=("locate",)),
+            )
         draw = FlowNoise(size, seed)
         noise = {
             i: draw(i, take_crop(frames[i], box, size))

@@ -46,7 +46,8 @@ class ModelLoader:
                     [host.AUTO, *host.DTYPES],
                     {
                         "default": host.AUTO,
-                        "tooltip": "Number format of the weights; auto is float32, the exact one.",
+                        "tooltip": "Number format of the weights; auto is ComfyUI's own choice "
+                        "for the device: float32 on a CPU, half precision on most GPUs.",
                         "advanced": True,
                     },
                 ),

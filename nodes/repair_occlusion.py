@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from ..omnisync_core.errors import UserError
-from . import host, widgets
+from . import host, plot, widgets
+
+logger = logging.getLogger(__name__)
 
 
 class OcclusionRepair:
     TITLE = "OmniSync Occlusion Repair"
     CATEGORY = widgets.CATEGORY
     DESCRIPTION = (
-        "Puts what covers the mouth (a hand, a microphone, hair) back in front of the edit, by a "
-        "mask of it. Works after any lip-sync tool."
+        "Puts what covers the mouth (a hand, a microphone, hair) back in front of the edit: by a "
+        "mask of it, or by finding it. Works after any lip-sync tool."
     )
     FUNCTION = "repair"
-    RETURN_TYPES = ("IMAGE", "FLOAT")
-    RETURN_NAMES = ("images", "ratio")
+    RETURN_TYPES = ("IMAGE", "FLOAT", "MASK", "FLOAT", "IMAGE")
+    RETURN_NAMES = ("images", "ratio", "mask", "ratios", "plot")
+    OUTPUT_IS_LIST = (False, False, False, True, False)
     OUTPUT_TOOLTIPS = (
-        "The edited frames, with the source's own pixels where the mask is white.",
-        "The share of the edited pixels that was covered, from 0 to 1: the mean over the frames "
-        "that were edited.",
+        "The edited frames, with the source's own pixels where something covers the mouth.",
+        "The share of the mouth that is covered, from 0 to 1: the mean over the frames. With a "
+        "mask on the input, the share of the edited pixels, over the frames that were edited.",
+        "What covers the mouth, one MASK for each frame.",
+        "The same share for each frame, as a list.",
+        "The shares over the frames, as a picture.",
     )
-    SEARCH_ALIASES = ("occlusion", "hand in front of mouth", "face occlusion")
+    SEARCH_ALIASES = ("occlusion", "hand in front of mouth", "face occlusion", "遮挡", "手挡嘴")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -41,7 +49,7 @@ class OcclusionRepair:
                     "MASK",
                     {
                         "tooltip": "White where something covers the mouth; one for each frame, or "
-                        "one for all. Without it the edited frames pass."
+                        "one for all. Without it the node looks for the mouth and what covers it."
                     },
                 ),
                 "softness": (
@@ -59,7 +67,7 @@ class OcclusionRepair:
 
     @widgets.names_itself
     def repair(self, source: Any, edited: Any, *, mask: Any = None, softness: int = 2) -> tuple:
-        from ..omnisync_core.occlusion import occlusion_ratio, repair
+        from ..omnisync_core.occlusion import repair
 
         host.check_images(source, name="source")
         host.check_images(edited, name="edited")
@@ -69,20 +77,56 @@ class OcclusionRepair:
                 f"{tuple(edited.shape)}; connect the source that was edited."
             )
         if mask is None:
-            return (edited, 0.0)
-        result, ratios = torch.empty_like(edited), []
+            masks, ratios = _found(source)
+            counted = ratios
+        else:
+            masks = _masks(mask, source)
+            ratios, counted = _shares(source, edited, masks)
+        result = torch.empty_like(edited)
         # Frame by frame, for a batch of images is large enough once. Mixing knows no range, so the
         # images stay as they are and come back bit for bit.
-        for i, (before, after, cover) in enumerate(
-            zip(source, edited, _masks(mask, source), strict=True)
-        ):
+        for i, (before, after, cover) in enumerate(zip(source, edited, masks, strict=True)):
             one, other = (rearrange(x, "h w c -> 1 c h w") for x in (before, after))
             mixed = repair(one, other, cover[None].to(one), softness=softness)
             result[i] = rearrange(mixed, "1 c h w -> h w c")
-            region = (before != after).any(-1)[None]
-            if region.any():
-                ratios.append(float(occlusion_ratio(cover[None].to(one), region.to(one))))
-        return (result, sum(ratios) / max(len(ratios), 1))
+        mean = sum(counted) / max(len(counted), 1)
+        picture = plot.shares(ratios, title="covered share of the mouth, frame by frame")
+        return (result, mean, masks, ratios, host.image(picture))
+
+
+def _found(source: Tensor) -> tuple[Tensor, list[float]]:
+    """Masks [f h w] of what covers the mouth, and the covered share per frame."""
+    from ..omnisync_core.occluder_net import SIDE, WEIGHTS, OccluderNet
+    from ..omnisync_core.occlusion import LOCAL_UNTIL, occluder_masks
+    from ..omnisync_core.pipeline import track_mouth
+
+    if not WEIGHTS.is_file():
+        logger.warning(
+            "%s: %s is missing: the edit passes as it is", OcclusionRepair.TITLE, WEIGHTS
+        )
+        return torch.zeros(source.shape[:3]), [0.0] * len(source)
+    frames = host.images_to_core(source, name="source")
+    times = np.arange(len(frames)) / 25  # only smooths the boxes; an IMAGE batch has no rate
+    track = track_mouth(frames, times, callback=host.progress(stages=("locate",))).track
+    masks, ratios = torch.zeros(source.shape[:3]), []
+    for i, (mask, ratio) in enumerate(occluder_masks(frames, track, OccluderNet.load(), size=SIDE)):
+        if ratio >= LOCAL_UNTIL:  # less is what a clear face may get
+            masks[i] = mask
+        ratios.append(ratio)
+    return masks, ratios
+
+
+def _shares(source: Tensor, edited: Tensor, masks: Tensor) -> tuple[list[float], list[float]]:
+    """The share of the edited pixels that is covered, per frame; and that of the edited frames."""
+    from ..omnisync_core.occlusion import occlusion_ratio
+
+    ratios, counted = [], []
+    for before, after, cover in zip(source, edited, masks, strict=True):
+        region = (before != after).any(-1)[None]
+        ratios.append(float(occlusion_ratio(cover[None].to(before), region.to(before))))
+        if region.any():
+            counted.append(ratios[-1])
+    return ratios, counted
 
 
 def _masks(mask: Any, source: Tensor) -> Tensor:

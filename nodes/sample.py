@@ -7,7 +7,7 @@ from typing import Any
 
 from ..omnisync_core.config import SyncOptions
 from ..omnisync_core.errors import UserError
-from . import host, sockets, widgets
+from . import host, sockets, strip, widgets
 
 
 class Sampler:
@@ -81,7 +81,7 @@ class Sampler:
                 windows, sockets.WindowPlan, "windows", source="OmniSync Long Video Chunker"
             )
             options = replace(options, window=windows.window, overlap=windows.overlap)
-        summary = Summary()
+        summary, seen = Summary(), strip.Strip(host.progress(stages=("edit",)))
         edited = edit_frames(
             host.ready(model),
             frames,
@@ -89,26 +89,27 @@ class Sampler:
             heard,
             options=options,
             noise=lambda i, _: start.noise[i],
-            callback=host.progress(stages=("edit",)),
+            callback=seen,
             summary=summary,
         )
-        return (host.images_from_core(edited, frames, images), widgets.report(summary))
+        result = (host.images_from_core(edited, frames, images), widgets.report(summary))
+        return host.shown(result, omnisync_strip=seen.told(encoded_audio.loud))
 
 
 def _heard(encoded: Any, *, frames: int, model: sockets.LoadedModel) -> Any:
     """The voice for just these frames."""
     widgets.expect(encoded, sockets.EncodedAudio, "encoded_audio", source="OmniSync Audio Encode")
     heard, width = encoded.heard, model.network.config.audio_width
-    if heard.windows.shape[-1] != width:
+    if heard.tokens.shape[-1] != width:
         raise UserError(
             f"encoded_audio: expected a voice encoded with the model {model.name!r} ({width} "
-            f"channels), got {heard.windows.shape[-1]} channels; connect the same model to "
+            f"channels), got {heard.tokens.shape[-1]} channels; connect the same model to "
             "OmniSync Audio Encode and to this node."
         )
-    if len(heard.windows) < frames:
+    if len(heard.times) < frames:
         raise UserError(
             f"encoded_audio: expected a voice encoded for {frames} frames, got "
-            f"{len(heard.windows)}; connect the images to OmniSync Audio Encode."
+            f"{len(heard.times)}; connect the images to OmniSync Audio Encode."
         )
     return heard.span(0, frames)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..omnisync_core.model import FrameAudio, OmniSync
@@ -35,6 +36,8 @@ class EncodedAudio:
 
     heard: FrameAudio
     fps: float
+    loud: np.ndarray
+    """[f] in [0, 1]: how loud the voice is at each frame."""
 
 
 @dataclass(frozen=True)

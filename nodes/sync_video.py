@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 
 from ..omnisync_core.config import SyncOptions
-from . import host, sockets, widgets
+from . import host, measures, place, sockets, sounds, strip, widgets
 
 if TYPE_CHECKING:
     from ..omnisync_core.config import Length
@@ -80,8 +82,22 @@ class LipSync:
                 "fps": widgets.fps(**hidden_away),
                 "lossless": widgets.lossless(**hidden_away),
                 **widgets.windows(**hidden_away),
+                "speaker": widgets.speaker(**hidden_away),
+                "occlusion": widgets.occlusion(**hidden_away),
+                "mouth": place.socket(),
+                "sound": (
+                    "AUDIO",
+                    {
+                        "tooltip": "What the result plays, when it is not the voice alone: the "
+                        "voice with music, or two speakers mixed. The lips follow the voice."
+                    },
+                ),
             },
         }
+
+    @classmethod
+    def IS_CHANGED(cls, region: str = "auto", **_: Any) -> float:
+        return widgets.file_time(region)
 
     @widgets.names_itself
     def sync(
@@ -94,6 +110,8 @@ class LipSync:
         model: Any = None,
         windows: Any = None,
         fps: float = 25.0,
+        mouth: Any = None,
+        sound: Any = None,
         **chosen: Any,
     ) -> tuple:
         widgets.one_of(video, images)
@@ -102,8 +120,8 @@ class LipSync:
             model = host.load()
         widgets.expect(model, sockets.LoadedModel, "model", source="OmniSync Model Loader")
         if video is not None:
-            return _sync_video(model, video, audio, options=options)
-        return _sync_images(model, images, audio, fps=fps, options=options)
+            return _sync_video(model, video, audio, sound, mouth, options=options)
+        return _sync_images(model, images, audio, sound, mouth, fps=fps, options=options)
 
 
 def _options(guidance: float, windows: Any, chosen: dict[str, Any]) -> SyncOptions:
@@ -118,16 +136,46 @@ def _options(guidance: float, windows: Any, chosen: dict[str, Any]) -> SyncOptio
     return replace(options, window=windows.window, overlap=windows.overlap)
 
 
+@contextmanager
+def _placed(options: SyncOptions, mouth: Any, **clip: Any) -> Iterator[SyncOptions]:
+    """The options with the region that is on the socket; as they are when nothing is."""
+    with place.region_of(mouth, options.region, speaker=options.speaker, **clip) as region:
+        yield replace(options, region=region)
+
+
 def _sync_video(
-    model: sockets.LoadedModel, video: Any, audio: Any, *, options: SyncOptions
+    model: sockets.LoadedModel,
+    video: Any,
+    audio: Any,
+    sound: Any,
+    mouth: Any,
+    *,
+    options: SyncOptions,
 ) -> tuple:
+    from ..omnisync_core.media import probe_video
     from ..omnisync_core.pipeline import sync_video
 
     output = host.temporary(".mp4")
-    with host.video_file(video) as path:
-        sound = host.audio_to_core(audio)
+    with ExitStack() as files:
+        path = files.enter_context(host.video_file(video))
+        voice = sounds.audio_to_core(audio)
+        if sound is not None:
+            sound = sounds.audio_to_core(sound, name="sound")
+        if mouth is not None:
+            info = probe_video(path)
+            options = files.enter_context(
+                _placed(options, mouth, times=info.times, width=info.width, height=info.height)
+            )
+        seen = strip.Strip(host.progress())
         summary = sync_video(
-            host.ready(model), path, sound, output, options=options, callback=host.progress()
+            host.ready(model),
+            path,
+            voice,
+            output,
+            options=options,
+            callback=seen,
+            sound=sound,
+            work=host.work_folder(path),
         )
     said = widgets.report(summary)
     logger.info("%s: %s", LipSync.TITLE, said)
@@ -135,32 +183,56 @@ def _sync_video(
         "OmniSync Lip Sync got a VIDEO, so its result is on the video output; "
         "Get Video Components makes images of it."
     )
-    return (host.video_from_file(output), none, said)
+    loud = measures.loudness(sounds.waveform(audio), np.asarray(seen.times))
+    return host.shown((host.video_from_file(output), none, said), omnisync_strip=seen.told(loud))
 
 
 def _sync_images(
-    model: sockets.LoadedModel, images: Any, audio: Any, *, fps: float, options: SyncOptions
+    model: sockets.LoadedModel,
+    images: Any,
+    audio: Any,
+    sound: Any,
+    mouth: Any,
+    *,
+    fps: float,
+    options: SyncOptions,
 ) -> tuple:
+    from ..omnisync_core.footprint import check_memory
     from ..omnisync_core.pipeline import Summary, sync_frames
 
     frames = host.images_to_core(images)
-    waveform = host.waveform(audio, seconds=len(frames) / fps)
+    waveform = sounds.waveform(audio, seconds=len(frames) / fps)
+    if sound is not None:
+        sounds.audio_to_core(sound, name="sound")  # an error now, and not in the node that saves
     plan = _plan(frames, waveform, fps=fps, length=options.length)
+    count, height, width = frames.shape[:3]
+    need = check_memory(len(plan.frames), height, width, channels=images.shape[-1])
+    logger.info("%s: takes about %.1f GB of memory", LipSync.TITLE, need / 1e9)
     frames, images = frames[plan.frames], images[torch.from_numpy(plan.frames)]
-    summary = Summary()
-    edited = sync_frames(
-        host.ready(model),
-        frames,
-        waveform,
-        plan.times,
-        options=options,
-        callback=host.progress(),
-        summary=summary,
-    )
-    result = host.images_from_core(edited, frames, images)
+    summary, times, seen = Summary(), np.arange(count) / fps, strip.Strip(host.progress())
+    with _placed(
+        options, mouth, times=times, width=width, height=height, shown=plan.frames
+    ) as options:
+        edited = sync_frames(
+            host.ready(model),
+            frames,
+            waveform,
+            plan.times,
+            options=options,
+            callback=seen,
+            summary=summary,
+        )
     said = widgets.report(summary)
     logger.info("%s: %s", LipSync.TITLE, said)
-    return (host.video_from_images(result, audio, fps), result, said)
+    video = host.video_from_images(
+        edited,
+        audio if sound is None else sound,
+        fps=fps,
+        metadata={"omnisync_model": model.network.config.name},
+    )
+    loud = measures.loudness(waveform, plan.times)
+    result = (video, host.images_from_core(edited, frames, images), said)
+    return host.shown(result, omnisync_strip=seen.told(loud))
 
 
 def _plan(frames: np.ndarray, waveform: np.ndarray, *, fps: float, length: Length) -> LengthPlan:

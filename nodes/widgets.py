@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
+from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..omnisync_core.config import Length, Profile, Solver, SyncOptions
+from ..omnisync_core.config import Length, Occlusion, Profile, Solver, SyncOptions
 from ..omnisync_core.errors import UserError
 from . import sockets
 
@@ -53,7 +56,7 @@ def steps() -> tuple:
             "default": _DEFAULT.steps,
             "min": 1,
             "max": 1000,
-            "tooltip": "Sampling steps. More is slower; figures were taken at 2.",
+            "tooltip": "Sampling steps. More is slower; the embedded model was taught to need one.",
         },
     )
 
@@ -152,6 +155,36 @@ def region(**more: Any) -> tuple:
     )
 
 
+def file_time(region: str | None) -> float:
+    """When the file that a region names was written; the host runs a node again when it changes."""
+    path = Path(region or "")
+    return path.stat().st_mtime if path.suffix == ".json" and path.is_file() else 0.0
+
+
+def speaker(**more: Any) -> tuple:
+    return (
+        "STRING",
+        {
+            "default": _DEFAULT.speaker,
+            "tooltip": "Whose mouth, when there are several: auto (the clearest), left, right, "
+            "largest, or x,y in pixels: the one nearest to there.",
+            **more,
+        },
+    )
+
+
+def occlusion(**more: Any) -> tuple:
+    return (
+        list(get_args(Occlusion)),
+        {
+            "default": _DEFAULT.occlusion,
+            "tooltip": "auto looks for what covers the mouth (a hand, a microphone) and keeps it "
+            "in front of the edit; off does not look.",
+            **more,
+        },
+    )
+
+
 def length(**more: Any) -> tuple:
     return (
         list(get_args(Length)),
@@ -227,17 +260,50 @@ def _describe(value: Any) -> str:
 
 
 def names_itself(function: Callable) -> Callable:
-    """For a node's method: errors that the user can mend begin with the node's name."""
+    """For a node's method: errors that the user can mend begin with the node's name.
+
+    What does not fit the form is refused before anything runs: the host looks only at what was
+    typed, not at what comes over a link.
+    """
+    parameters = signature(function)
 
     @wraps(function)
     def run(self: Any, *args: Any, **fields: Any) -> Any:
         try:
+            given = parameters.bind(self, *args, **fields).arguments
+            _check_form(self, {**given, **fields})
             return function(self, *args, **fields)
         except ValueError as error:
             error.args = (f"{self.TITLE}: {error}",)
             raise
 
     return run
+
+
+def _check_form(node: Any, fields: dict[str, Any]) -> None:
+    """Raise UserError for a number out of bounds and for a word that is no choice."""
+    for group in node.INPUT_TYPES().values():
+        for name, (kind, options) in group.items():
+            if name not in fields:
+                continue
+            value = fields[name]
+            if kind in ("INT", "FLOAT"):
+                numbers = Integral if kind == "INT" else Real
+                low, high = options["min"], options["max"]
+                if isinstance(value, numbers) and low <= value <= high:
+                    continue
+                expected = f"a {'whole ' * (kind == 'INT')}number from {_plain(low)} to "
+                expected += _plain(high)
+            # The loader's list says more than that a file is missing.
+            elif isinstance(kind, list) and name != "model" and value not in kind:
+                expected = "one of " + ", ".join(kind)
+            else:
+                continue
+            raise UserError(f"{name}: expected {expected}, got {value!r}.")
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def one_of(video: Any, images: Any) -> None:

@@ -1,7 +1,22 @@
-"""The pack, loaded as ComfyUI loads it (by path, under its own name), and tiny models for it."""
+"""The pack, loaded as ComfyUI loads it (by path, under its own name), and tiny models for it.
+
+For the tests in a real ComfyUI: COMFYUI_PATH names a checkout of it, COMFYUI_PYTHON its Python when
+it is not this one, COMFYUI_FRONTEND the static files of another page than its own. OMNISYNC_DATA
+names the folder of real clips; without it the demo clip is used.
+"""
 
 import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
 import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -10,6 +25,16 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
+COMFYUI = os.environ.get("COMFYUI_PATH")
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder(monkeypatch, tmp_path) -> Path:
+    """Results that nodes hand over as files go with the test."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +67,7 @@ def _write_model(path: Path, *, trained: bool, crop: int = 32) -> Path:
         width=32,
         heads=2,
         depth=2,
+        patch=8,
         detail_width=4,
         crop=crop,
         audio_width=32,
@@ -113,7 +139,9 @@ def clip(pack, tmp_path) -> Path:
 @pytest.fixture
 def fake_host(monkeypatch, tmp_path) -> SimpleNamespace:
     """Stand-ins for the host's modules that remember what was asked of them."""
-    seen = SimpleNamespace(bar=[], previews=[], loaded=[], interrupted=False, models=tmp_path)
+    seen = SimpleNamespace(
+        bar=[], previews=[], loaded=[], interrupted=False, models=tmp_path, dtype=torch.float32
+    )
 
     class ProgressBar:
         def __init__(self, total):
@@ -139,6 +167,7 @@ def fake_host(monkeypatch, tmp_path) -> SimpleNamespace:
         "comfy.model_management": {
             "get_torch_device": lambda: torch.device("cpu"),
             "unet_offload_device": lambda: torch.device("cpu"),
+            "unet_dtype": lambda device, supported_dtypes: seen.dtype,
             "load_models_gpu": lambda patchers, **_: seen.loaded.extend(patchers),
             "throw_exception_if_processing_interrupted": check,
         },
@@ -174,3 +203,151 @@ def widget_fields():
         return found
 
     return find
+
+
+@dataclass
+class Server:
+    """One running ComfyUI."""
+
+    base: Path
+    url: str
+    process: subprocess.Popen = field(repr=False)
+
+    def ask(self, path: str, data: dict | None = None) -> dict:
+        body = None if data is None else json.dumps(data).encode()
+        with urllib.request.urlopen(self.url + path, body, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else {}
+
+    def queue(self, prompt: dict) -> str:
+        try:
+            return self.ask("/prompt", {"prompt": prompt})["prompt_id"]
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"the prompt was refused: {error.read().decode()}")
+
+    def run(self, prompt: dict, *, limit: float = 400) -> dict:
+        """The finished run's history: status and outputs."""
+        number, stop = self.queue(prompt), time.monotonic() + limit
+        while time.monotonic() < stop:
+            if found := self.ask(f"/history/{number}").get(number):
+                return found
+            time.sleep(0.2)
+        pytest.fail(f"not finished after {limit} s")
+
+    def saved(self, run: dict) -> Path:
+        """The one video that a run wrote."""
+        assert run["status"]["status_str"] == "success", self.error_of(run)
+        (file,) = [f for out in run["outputs"].values() for f in out.get("images", ())]
+        return self.base / "output" / file["subfolder"] / file["filename"]
+
+    def error_of(self, run: dict) -> str:
+        messages = dict(run["status"]["messages"])
+        return messages.get("execution_error", {}).get("exception_message", "")
+
+    def temporary(self) -> set[Path]:
+        """The pack's files in the temp folder: results that the host keeps, and anything left."""
+        found = (self.base / "temp").glob("*omnisync*")
+        return {path for path in found if path.suffix != ".work"}  # what a later run goes on from
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A ComfyUI of its own with this pack in it, for as long as the tests run."""
+    if not COMFYUI:
+        pytest.skip("COMFYUI_PATH does not name a ComfyUI")
+    base = tmp_path_factory.mktemp("comfyui 口型 base")
+    for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
+        (base / name).mkdir()
+    (base / "custom_nodes" / "omnisync").symlink_to(ROOT, target_is_directory=True)
+    neighbour = Path(__file__).parent / "neighbour"
+    (base / "custom_nodes" / "a neighbour").symlink_to(neighbour, target_is_directory=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shims = str(Path(__file__).parent / "host_shims")
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    command = [python, str(Path(COMFYUI) / "main.py"), "--cpu", "--base-directory", str(base)]
+    command += ["--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"]
+    if page := os.environ.get("COMFYUI_FRONTEND"):
+        command += ["--front-end-root", page]
+    log = base / "log.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--disable-api-nodes"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": shims},
+        )
+    server = Server(base, f"http://127.0.0.1:{port}", process)
+    try:
+        _wait(server, log)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait(server: Server, log: Path, limit: float = 600) -> None:
+    stop = time.monotonic() + limit
+    while time.monotonic() < stop and server.process.poll() is None:
+        try:
+            server.ask("/system_stats")
+            return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail("ComfyUI did not start:\n" + log.read_text()[-3000:])
+
+
+@pytest.fixture(scope="session")
+def media(server, pack) -> dict:
+    """A second of a real clip, and a voice in stereo, in the server's input folder."""
+    from omnisync_pack.omnisync_core.media import FrameWriter, probe_video, read_frames
+
+    data = os.environ.get("OMNISYNC_DATA")
+    source = ROOT / "omnisync_core" / "demo" / "character.mp4"
+    if data:
+        source = Path(data) / "clips" / "dev" / "d10_256.mp4"
+    info = probe_video(source)
+    sound = np.random.default_rng(0).normal(0, 0.1, (2, 44100)).astype(np.float32)
+    size = {"width": info.width, "height": info.height, "rate": info.rate}
+    with FrameWriter(server.base / "input" / "clip.mp4", audio=(sound, 44100), **size) as writer:
+        for frame in read_frames(source, stop=round(info.rate)):
+            writer.write(frame)
+    for name in ("voice.wav", "character.mp4"):  # what the shipped graphs name
+        shutil.copy(ROOT / "omnisync_core" / "demo" / name, server.base / "input")
+    from PIL import Image
+
+    Image.fromarray(next(iter(read_frames(source)))).save(server.base / "input" / "portrait.png")
+    return {"frames": round(info.rate), **size}
+
+
+@pytest.fixture
+def prompt_of(server, widget_fields):
+    """A shipped workflow as the page would send it."""
+
+    def convert(name: str) -> dict:
+        graph = json.loads((ROOT / "workflows" / name).read_text(encoding="utf-8"))
+        links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
+        prompt = {}
+        for node in graph["nodes"]:
+            if node["type"] == "MarkdownNote":
+                continue
+            form = server.ask(f"/object_info/{node['type']}")[node["type"]]["input"]
+            inputs = _typed(widget_fields(form), node["widgets_values"])
+            inputs |= {i["name"]: links[i["link"]] for i in node["inputs"] if i["link"]}
+            prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+            if node["type"] == "LoadVideo":
+                inputs["file"] = "clip.mp4"
+        return prompt
+
+    return convert
+
+
+def _typed(fields: list[tuple], values: list) -> dict:
+    """A node's saved values by name. The page saves more than the form has: its own buttons."""
+    left, typed = iter(values), {}
+    for name, _, options in fields:
+        typed[name] = next(left, options.get("default"))
+        if options.get("control_after_generate"):
+            next(left, None)
+    return typed

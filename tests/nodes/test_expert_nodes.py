@@ -37,7 +37,7 @@ def test_the_voice_is_encoded_for_as_many_frames_as_asked(nodes, tiny, images, a
     assert encode(tiny, audio, 30.0, 0)[1] == 8  # a quarter second, rounded
     assert encode(tiny, audio, 25.0, 11)[1] == 11
     heard, frames = encode(tiny, audio, 25.0, 11, images=images)
-    assert frames == 6 and len(heard.heard.windows) == 6
+    assert frames == 6 and len(heard.heard.times) == 6
 
 
 def test_start_noise_is_unit_gaussian_and_follows_the_seed(nodes, tiny, images):

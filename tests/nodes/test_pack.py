@@ -17,6 +17,12 @@ IDS = {
     "OmniSyncSampler",
     "OmniSyncOcclusionRepair",
     "OmniSyncLongVideoChunker",
+    "OmniSyncEvaluate",
+    "OmniSyncCompare",
+    "OmniSyncMouthMask",
+    "OmniSyncLipGuidance",
+    "OmniSyncGuider",
+    "OmniSyncNativeStart",
 }
 
 
@@ -65,7 +71,7 @@ def test_every_advanced_field_of_lip_sync_is_an_option_of_the_core(nodes):
         for name, options in form.items()
         if options.get("advanced") and name != "fps"
     }
-    assert len(defaults) == 11
+    assert len(defaults) == 13
     guidance = form["guidance"]["default"]
     assert _options(guidance, None, defaults) == type(_options(guidance, None, {}))()
 
@@ -79,10 +85,29 @@ spec = importlib.util.spec_from_file_location(
     "pack", root / "__init__.py", submodule_search_locations=[str(root)]
 )
 pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
-before = set(sys.path), dict(__import__("os").environ)
+import logging, os, random, tempfile, threading, time, torch, numpy, einops
+
+def state():
+    return (
+        list(sys.path), dict(os.environ), Path.cwd(), tempfile.tempdir, random.getstate()[1][:3],
+        logging.root.level, list(logging.root.handlers), threading.active_count(),
+        torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(),
+        torch.initial_seed(), torch.backends.cudnn.benchmark, str(sys.excepthook),
+    )
+
+forbidden = []
+sys.addaudithook(
+    lambda event, _: forbidden.append(event)
+    if event.startswith(("socket.", "subprocess.", "urllib.", "os.putenv", "os.mkdir"))
+    or event in ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.remove", "os.chdir")
+    else None
+)
+before, started = state(), time.process_time()
 spec.loader.exec_module(pack)
-assert before == (set(sys.path), dict(__import__("os").environ))
-assert len(pack.NODE_CLASS_MAPPINGS) == 7
+spent = time.process_time() - started
+assert before == state() and not forbidden, forbidden
+assert spent < 0.3, f"{spent:.2f} s"
+assert len(pack.NODE_CLASS_MAPPINGS) == 13
 heavy = {"comfy", "folder_paths", "cv2", "scipy", "imageio_ffmpeg", "pack.omnisync_core.pipeline"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
@@ -99,6 +124,22 @@ def test_every_word_has_its_chinese(pack, name):
     for entry in told:
         assert set(entry) >= {"name", "tooltip"} or {"display_name", "description"} <= set(entry)
     assert not any(e["tooltip"].isascii() for e in told[1:]) and not said["description"].isascii()
+
+
+@pytest.mark.parametrize("name", sorted(IDS))
+def test_the_english_words_are_those_of_the_form(pack, name):
+    words = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    node, said = pack.NODE_CLASS_MAPPINGS[name], words[name]
+    told = {field: options["tooltip"] for field, (_, options) in fields(node).items()}
+    assert {field: word["tooltip"] for field, word in said["inputs"].items()} == told
+    assert [word["tooltip"] for word in said["outputs"].values()] == list(node.OUTPUT_TOOLTIPS)
+    assert (said["display_name"], said["description"]) == (node.TITLE, node.DESCRIPTION)
+
+
+@pytest.mark.parametrize("name", sorted(IDS))
+def test_every_node_can_be_searched_for(pack, name):
+    node = pack.NODE_CLASS_MAPPINGS[name]
+    assert node.SEARCH_ALIASES and all(word.strip() for word in node.SEARCH_ALIASES)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

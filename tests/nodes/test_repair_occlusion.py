@@ -13,7 +13,10 @@ def edited(images):
 def test_the_source_comes_back_where_the_mask_is_white(nodes, images, edited):
     mask = torch.zeros(6, 40, 48)
     mask[:, :, :15] = 1
-    result, ratio = nodes.OcclusionRepair().repair(images, edited, mask=mask)
+    result, ratio, found, ratios, picture = nodes.OcclusionRepair().repair(
+        images, edited, mask=mask
+    )
+    assert torch.equal(found, mask) and len(ratios) == 6 and picture.shape[0] == 1
     assert torch.equal(result[:, :, :15], images[:, :, :15])
     assert torch.equal(result[:, :, 20:], edited[:, :, 20:])
     assert ratio == pytest.approx(0.5)
@@ -21,13 +24,14 @@ def test_the_source_comes_back_where_the_mask_is_white(nodes, images, edited):
 
 def test_one_mask_serves_all_frames(nodes, images, edited):
     mask = torch.ones(40, 48)
-    result, ratio = nodes.OcclusionRepair().repair(images, edited, mask=mask, softness=0)
+    result, ratio, *_ = nodes.OcclusionRepair().repair(images, edited, mask=mask, softness=0)
     assert torch.equal(result, images) and ratio == 1.0
 
 
-def test_without_a_mask_the_edit_passes(nodes, images, edited):
-    result, ratio = nodes.OcclusionRepair().repair(images, edited)
+def test_without_a_mask_and_without_a_face_the_edit_passes(nodes, images, edited):
+    result, ratio, mask, ratios, _ = nodes.OcclusionRepair().repair(images, edited)
     assert torch.equal(result, edited) and ratio == 0.0
+    assert not mask.any() and ratios == [0.0] * 6
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,28 @@ def test_images_come_back_edited_in_the_region_alone(nodes, tiny, images, audio,
     changed[:, 8:32, 8:32] = False
     assert not changed.any()
     assert report == "6 frames, 6 edited"
+
+
+def test_images_give_a_video_that_says_that_it_was_edited(nodes, tiny, images, audio, form):
+    from omnisync_pack.omnisync_core import __version__
+    from omnisync_pack.omnisync_core.media import probe_video
+
+    video, *_ = nodes.LipSync().sync(audio, images=images, model=tiny, fps=24.0, **form)
+    info = probe_video(video)
+    assert (info.frames, info.rate, info.width, info.has_audio) == (6, 24, 48, True)
+    text = video.read_bytes()
+    assert f"Edited with OmniSync {__version__}".encode() in text and b"omnisync_model" in text
+
+
+def test_a_region_file_that_changed_is_read_again(nodes, tmp_path):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text("[]")
+    before = nodes.LipSync.IS_CHANGED(region=str(boxes), steps=2)
+    os.utime(boxes, (1, 1))
+    assert nodes.LipSync.IS_CHANGED(region=str(boxes), steps=2) != before
+    assert (
+        nodes.LipSync.IS_CHANGED(region="auto") == nodes.LipSync.IS_CHANGED(region="0,0,9,9") == 0
+    )
 
 
 def test_an_untrained_model_returns_the_very_images(nodes, untrained, images, audio, form):
@@ -50,6 +74,50 @@ def test_a_video_streams_from_file_to_file(nodes, tiny, clip, audio, form, fake_
     pairs = zip(read_frames(video), read_frames(clip), strict=True)
     assert all(np.array_equal(a[:, 33:], b[:, 33:]) for a, b in pairs)
     assert fake_host.bar[-1] == 1.0 and report.startswith("6 frames")
+
+
+def test_a_cancelled_video_goes_on_from_its_finished_windows(
+    nodes, tiny, clip, audio, form, fake_host
+):
+    form |= {"window": 2, "overlap": 0, "lossless": True}
+    calls, cancel_at = 0, 0
+
+    def count(*_):
+        nonlocal calls
+        calls += 1
+        if calls == cancel_at:
+            raise KeyboardInterrupt
+
+    def run():
+        video, *_ = nodes.LipSync().sync(audio, video=str(clip), model=tiny, **form)
+        return video.read_bytes()
+
+    hook = tiny.network.transformer.register_forward_pre_hook(count)
+    try:
+        whole = run()
+        windows, cancel_at = calls, calls + 3
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        calls = 0
+        assert run() == whole and calls == windows - 2  # two were finished
+        calls = 0
+        assert run() == whole and calls == windows  # a run that ended well leaves nothing behind
+    finally:
+        hook.remove()
+
+
+def test_another_sound_is_played_than_the_lips_follow(nodes, tiny, clip, audio, form):
+    from omnisync_pack.omnisync_core.media import read_audio
+
+    quiet = {**audio, "waveform": 0.01 * audio["waveform"]}
+    loudness = []
+    for sound in (None, quiet):
+        video, *_ = nodes.LipSync().sync(audio, video=str(clip), model=tiny, sound=sound, **form)
+        loudness.append(float(np.abs(read_audio(video)).max()))
+        video.unlink()
+    assert loudness[1] < 0.05 * loudness[0]
+    with pytest.raises(ValueError, match="sound: expected"):
+        nodes.LipSync().sync(audio, video=str(clip), model=tiny, sound=[1], **form)
 
 
 def test_guidance_multiplies_both_scales(pack):

@@ -49,12 +49,12 @@ _OPERATORS = (
 def _declare_operators(extension) -> None:
     if extension._has_ops():
         return
-    from torch.library import Library
+    from torch import library as operators
 
-    library = Library("torchvision", "DEF")
+    declared = operators.Library("torchvision", "DEF")
     for schema in _OPERATORS:
-        library.define(schema)
-    _KEPT.append(library)
+        declared.define(schema)
+    _KEPT.append(declared)
 
 
 def _tolerate_missing_libraries(utils) -> None:
