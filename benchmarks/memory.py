@@ -2,16 +2,19 @@
 
     python benchmarks/memory.py                           # 10 s and 60 s of 640 x 360
     python benchmarks/memory.py --seconds 10 60 300 --model FILE
+    python benchmarks/memory.py --size 1920x1080 --edited 0.04 --seconds 10 60 600
 
-A synthetic clip (a moving test card, hum for a voice) with --steps 1 and a fixed region, so that
-long clips are affordable: what grows with length would grow here too. "python" is the peak
-resident memory of the process, "all" the largest sum over it and its ffmpeg children, sampled
-every 50 ms (shared pages count twice). Linux only (/proc).
+A synthetic clip (a moving test card in the mouth's place, hum for a voice) with --steps 1 and given
+boxes, so that long clips are affordable: what grows with length would grow here too. --edited is
+the share of every ten seconds that has a mouth. "python" is the peak resident memory of the
+process, "all" the largest sum over it and its ffmpeg children, sampled every 50 ms (shared pages
+count twice). Linux only (/proc).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -22,7 +25,8 @@ from pathlib import Path
 from curves import table
 from pairing import ffmpeg
 
-REGION = "272,132,96,96"
+RATE = 25
+ROUND = 10 * RATE  # frames, of which the first `edited` share has a mouth
 
 
 @dataclass(frozen=True)
@@ -70,26 +74,44 @@ def run_watched(command: list[str]) -> Watched:
     return Watched(spent, python / 1024, total / 1024, output)
 
 
+def make_clip(folder: Path, *, seconds: int, size: str, edited: float) -> list[str]:
+    """A clip, its voice and its boxes; what `sync` is to be told of them."""
+    video, voice, boxes = (folder / name for name in ("in.mp4", "voice.wav", "boxes.json"))
+    width, height = map(int, size.split("x"))
+    side = height // 4
+    x, y = (width - side) // 2, (height - side) // 2
+    length = f"rate={RATE}:duration={seconds}"
+    ffmpeg(
+        *("-f", "lavfi", "-i", f"color=gray:size={size}:{length}"),
+        *("-f", "lavfi", "-i", f"testsrc2=size={side}x{side}:{length}"),
+        *("-filter_complex", f"[0][1]overlay={x}:{y}"),
+        *("-c:v", "libx264", "-preset", "ultrafast", video),
+    )
+    hum = f"sine=frequency=180:sample_rate=16000:duration={seconds}"
+    ffmpeg("-f", "lavfi", "-i", hum, "-af", "tremolo=f=4:d=0.9", voice)
+    shown = [i % ROUND < edited * ROUND for i in range(seconds * RATE)]
+    boxes.write_text(json.dumps([[x, y, side, side] if one else None for one in shown]))
+    return [str(video), str(voice), "--region", str(boxes)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60])
+    parser.add_argument("--size", default="640x360", help="of the picture (default 640x360)")
+    parser.add_argument("--edited", type=float, default=1.0, help="share with a mouth (default 1)")
     parser.add_argument("--model", default="mini", help="embedded model or checkpoint")
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seconds in arguments.seconds:
-            video, voice = folder / "in.mp4", folder / "voice.wav"
-            card = f"testsrc2=size=640x360:rate=25:duration={seconds}"
-            ffmpeg("-f", "lavfi", "-i", card, "-c:v", "libx264", "-preset", "ultrafast", video)
-            hum = f"sine=frequency=180:sample_rate=16000:duration={seconds}"
-            ffmpeg("-f", "lavfi", "-i", hum, "-af", "tremolo=f=4:d=0.9", voice)
-            command = [sys.executable, "-m", "omnisync_core.cli", "sync", str(video), str(voice)]
-            command += ["-o", str(folder / "out.mp4"), "--steps", "1", "--region", REGION]
+            clip = make_clip(folder, seconds=seconds, size=arguments.size, edited=arguments.edited)
+            command = [sys.executable, "-m", "omnisync_core.cli", "sync", *clip]
+            command += ["-o", str(folder / "out.mp4"), "--steps", "1"]
             watched = run_watched([*command, "--model", arguments.model])
             figures = (watched.python, watched.all, watched.seconds)
             rows.append([str(seconds), *(f"{figure:.0f}" for figure in figures)])
-            sys.stderr.write(f"{seconds} s of video: {watched.python:.0f} MiB\n")
+            sys.stderr.write(f"{seconds} s of video: {' '.join(rows[-1][1:])}\n")
     header = ["seconds of video", "python MiB", "all MiB", "seconds taken"]
     sys.stdout.write(table(header, rows))
 

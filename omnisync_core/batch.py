@@ -53,13 +53,9 @@ class Outcome:
 
 def read_manifest(path: Path) -> list[Job]:
     """The jobs of a manifest. Raises UserError that names line and field where one is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The manifest {path} cannot be read ({error}); write it anew.") from None
     jobs: list[Job] = []
     outputs: dict[Path, int] = {}
-    for line, row in _rows(text, path):
+    for line, row in manifest_rows(path):
         job = _job(row, path, line)
         if job.output in outputs:
             raise UserError(
@@ -73,8 +69,12 @@ def read_manifest(path: Path) -> list[Job]:
     return jobs
 
 
-def _rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, fields) of every job."""
+def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, fields) of every line of CSV or JSON Lines; UserError where it is neither."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The manifest {path} cannot be read ({error}); write it anew.") from None
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(text.splitlines())
         for row in reader:
@@ -107,6 +107,8 @@ def _job(row: dict[str, Any], path: Path, line: int) -> Job:
             known = ", ".join((*_PATHS, *hints))
             raise UserError(f"{path}, line {line}: there is no field {name!r}; there are {known}.")
         options[name] = _value(value, hints[name], f"{path}, line {line}: {name}")
+    if str(options.get("region", "")).endswith(".json"):
+        options["region"] = str(path.parent / options["region"])
     if missing := [name for name in _PATHS if not row.get(name)]:
         raise UserError(f"{path}, line {line}: {' and '.join(missing)} missing.")
     video, audio, output = (path.parent / str(row[name]) for name in _PATHS)
@@ -145,9 +147,14 @@ def _start_worker(model: str, dtype: torch.dtype, devices: Any, threads: int) ->
 
 
 def _run(job: Job) -> Outcome:
+    return run_job(_model, job)
+
+
+def run_job(model: OmniSync, job: Job) -> Outcome:
+    """One clip, going on from its finished windows; what the user can mend is its outcome."""
     try:
         summary = sync_video(
-            _model,
+            model,
             job.video,
             job.audio,
             job.output,
@@ -166,21 +173,30 @@ def run_batch(
     devices: Sequence[str] = ("cpu",),
     workers: int | None = None,
     dtype: torch.dtype = torch.float32,
+    cluster: str = "",
 ) -> Iterator[Outcome]:
     """Run the jobs whose output does not exist yet; yields what became of each, as they end.
 
-    workers: processes, sharing the devices in turn; default one for each device. A job that fails
-    does not stop the others; a worker that dies (out of memory) raises UserError, and what is
-    finished stays finished.
+    workers: processes, sharing the devices in turn; default one for each device. cluster: "ray"
+    for workers anywhere in a Ray cluster (cluster.py), "" for this machine. A job that fails does
+    not stop the others; a worker that dies (out of memory) raises UserError, and what is finished
+    stays finished.
     """
     load_model(model)  # an unknown model is one error here, not one in every worker
     workers = workers or len(devices)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    todo = [job for job in jobs if not job.output.exists()]
+    if cluster == "ray":
+        from .cluster import run_on_ray
+
+        yield from run_on_ray(
+            todo, model=model, devices=devices, workers=workers, dtype=dtype, threads=threads
+        )
+        return
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     queue = context.Queue()
     for i in range(workers):
         queue.put(devices[i % len(devices)])
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    todo = [job for job in jobs if not job.output.exists()]
     with ProcessPoolExecutor(
         workers, context, initializer=_start_worker, initargs=(model, dtype, queue, threads)
     ) as pool:

@@ -11,6 +11,7 @@ Boxes have float edges and may stick out of the frame; the frame's edge pixels g
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -66,37 +67,68 @@ def paste_crop(
     _check(frame, box)
     _check_pair(source_crop, edited_crop)
     result = frame.copy()
-    height, width = frame.shape[:2]
-    top, bottom = _inside(box.cy, box.side, height)
-    left, right = _inside(box.cx, box.side, width)
+    part = _Part.of(box, *frame.shape[:2])
     source, edited = source_crop.detach().cpu().float(), edited_crop.detach().cpu().float()
     change = edited - source
-    if top >= bottom or left >= right or not bool(change.any()):
+    if part is None or not bool(change.any()):
         return result
     size = source.shape[-1]
-    step = size / box.side
-    from_top = (top - box.cy + box.side / 2) * step  # where the first row lies in the crop
-    from_left = (left - box.cx + box.side / 2) * step
-
-    def enlarged(x: Tensor) -> Tensor:  # [c n n] -> [h w c], the part of the box in the frame
-        n = x.shape[-1]
-        across = _taps(from_left * n / size, step * n / size, right - left, n)
-        down = _taps(from_top * n / size, step * n / size, bottom - top, n)
-        return _resample(rearrange(x, "c y x -> x y c"), across, down)
-
-    weight = (
-        _fade(from_top, step, bottom - top, size)[:, None, None]
-        * _fade(from_left, step, right - left, size)[:, None]
-    )
+    weight = part.fade(size)
     if keep is not None:
         keep = keep.detach().cpu().float().reshape(1, size, size)
-        weight = weight * (1 - enlarged(keep).clamp(0, 1))
-    own = torch.from_numpy(frame[top:bottom, left:right].astype(np.float32))
-    detail = own - enlarged((source + 1) * 127.5)
-    lost = enlarged(_lost_detail(change)).clamp(0, 1)
-    own += weight * (enlarged(change * 127.5) - lost * detail)
-    result[top:bottom, left:right] = own.round_().clamp_(0, 255).to(torch.uint8).numpy()
+        weight = weight * (1 - part.enlarged(keep).clamp(0, 1))
+    own = torch.from_numpy(frame[part.rows, part.columns].astype(np.float32))
+    detail = own - part.enlarged((source + 1) * 127.5)
+    lost = part.enlarged(_lost_detail(change)).clamp(0, 1)
+    own += weight * (part.enlarged(change * 127.5) - lost * detail)
+    result[part.rows, part.columns] = own.round_().clamp_(0, 255).to(torch.uint8).numpy()
     return result
+
+
+def paste_mask(mask: Tensor, box: Box, height: int, width: int) -> Tensor:
+    """A mask of a crop [s s] in [0, 1], in a frame of that size: [height width], 0 outside."""
+    result = torch.zeros(height, width)
+    if part := _Part.of(box, height, width):
+        grown = part.enlarged(mask.detach().cpu().float()[None])
+        result[part.rows, part.columns] = grown[..., 0].clamp(0, 1)
+    return result
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The part of a box that lies in the frame: its pixels, and where they begin in the box."""
+
+    box: Box
+    rows: slice
+    columns: slice
+
+    @classmethod
+    def of(cls, box: Box, height: int, width: int) -> _Part | None:
+        """None where nothing of the box is in the frame."""
+        rows, columns = _inside(box.cy, box.side, height), _inside(box.cx, box.side, width)
+        if rows[0] >= rows[1] or columns[0] >= columns[1]:
+            return None
+        return cls(box, slice(*rows), slice(*columns))
+
+    def fade(self, size: int) -> Tensor:
+        """The border's weights [h w 1] for a crop of that side."""
+        step, (top, left) = size / self.box.side, self._start()
+        down = _fade(top * step, step, self.rows.stop - self.rows.start, size)
+        across = _fade(left * step, step, self.columns.stop - self.columns.start, size)
+        return down[:, None, None] * across[:, None]
+
+    def enlarged(self, x: Tensor) -> Tensor:
+        """A crop [c n n] as the frame's pixels see it: [h w c]."""
+        n = x.shape[-1]
+        step, (top, left) = n / self.box.side, self._start()
+        across = _taps(left * step, step, self.columns.stop - self.columns.start, n)
+        down = _taps(top * step, step, self.rows.stop - self.rows.start, n)
+        return _resample(rearrange(x, "c y x -> x y c"), across, down)
+
+    def _start(self) -> tuple[float, float]:
+        """Rows and columns of the frame from the box's corner to the first pixel."""
+        top = self.rows.start - self.box.cy + self.box.side / 2
+        return top, self.columns.start - self.box.cx + self.box.side / 2
 
 
 def side_by_side(source: np.ndarray, result: np.ndarray) -> np.ndarray:

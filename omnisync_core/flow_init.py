@@ -21,7 +21,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 from torch.nn import functional as F
 
-from .optical_flow import dense_flow
+from .optical_flow import Estimator, dense_flow
 
 # Noise is carried on a grid this much finer than the picture, per side. Coherence over one frame is
 # the same at any value (about 0.66), over four it is 0.30, 0.49 and 0.59 at 1, 2 and 4 and the time
@@ -160,11 +160,18 @@ class NoiseStream:
     the flow is that of neighbouring frames: the same video gives the same noise in any chunks.
     """
 
-    def __init__(self, seed: int, shape: tuple[int, int, int], *, detail: int = DETAIL) -> None:
+    def __init__(
+        self,
+        seed: int,
+        shape: tuple[int, int, int],
+        *,
+        detail: int = DETAIL,
+        flow: Estimator = dense_flow,
+    ) -> None:
         """shape: (c, h, w) of the noise. Raises ValueError for a negative seed."""
         if seed < 0 or detail < 1:
             raise ValueError(f"expected seed >= 0 and detail >= 1, got {seed} and {detail}")
-        self._seed, self._shape, self._detail = seed, shape, detail
+        self._seed, self._shape, self._detail, self._flow = seed, shape, detail, flow
         self._state = NoiseState(0, None, None)
 
     def state(self) -> NoiseState:
@@ -209,7 +216,7 @@ class NoiseStream:
         if old.frame is None or old.noise is None or is_cut(old.frame, frame):
             channels, height, width = self._shape
             return torch.randn(channels, k * height, k * width, generator=generator)
-        flow = dense_flow(old.frame, frame)[None]
+        flow = self._flow(old.frame, frame)[None]
         fine = F.interpolate(flow, scale_factor=k, mode="bilinear") if k > 1 else flow
         return warp_noise(old.noise, k * fine[0], generator)
 

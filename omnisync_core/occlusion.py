@@ -1,15 +1,185 @@
 """Occlusion repair: what covers the mouth stays in front of the edit (before the composite).
 
-In: source and edited frames [f c h w] in [-1, 1], and a mask of the occluder [f h w] in [0, 1]: 1
-on a hand, a microphone, hair. Out: the edited frames with the occluder's own source pixels.
+A mask says where the occluder is (occluder_net.py finds it): [f h w] in [0, 1], 1 on a hand, a
+microphone, hair. How much of the mouth it covers decides, frame by frame:
+
+    clear     nothing to do
+    local     under 30 %: the visible mouth is edited, the occluder's own pixels stay
+    complete  from 30 %: the mouth under the occluder is first completed from the last clear frame
+              of the shot, so that the network edits a whole face; then the occluder goes on top
+
+Everything looks back only: frames stream.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
 import torch
 from einops import rearrange, reduce
 from torch import Tensor
 from torch.nn import functional as F
+
+from .composite import paste_mask, take_crop
+from .guidance import MOUTH_CENTRE
+from .optical_flow import opencv
+from .region import Track
+
+Mode = Literal["clear", "local", "complete"]
+
+# Up and down across the 30 % of the method, so that a hand at the border does not flicker.
+COMPLETE_FROM, COMPLETE_UNTIL = 0.33, 0.27
+# Less of the mouth than this is left to the network: a clear face may get so much (docs/LOG.md).
+LOCAL_FROM, LOCAL_UNTIL = 0.06, 0.03
+# A frame that may stand in for others shows all of its mouth.
+_CLEAR = 0.02
+# The covered share is averaged over about this many frames before a face is completed.
+_MEMORY = 4
+# The lips at rest and a little around them, in fractions of the standard crop's side.
+_MOUTH_RADII = (0.22, 0.13)
+# Times that, an open mouth's teeth lie within.
+_TEETH_REACH = 1.25
+
+
+def mouth_area(size: int, *, grown: float = 1.0) -> Tensor:
+    """The ellipse of the mouth in a standard crop, times `grown`: [1 size size], 1 inside."""
+    place = (torch.arange(size) + 0.5) / size
+    x = (place - MOUTH_CENTRE[0]) / (grown * _MOUTH_RADII[0])
+    y = (place - MOUTH_CENTRE[1]) / (grown * _MOUTH_RADII[1])
+    return (x[None] ** 2 + y[:, None] ** 2 <= 1).float()[None]
+
+
+def in_front(mask: Tensor) -> Tensor:
+    """A found mask [s s] without teeth and tongue that were taken for a thing.
+
+    What covers a mouth comes from outside: only what hangs together with something there stays.
+    """
+    inside = mouth_area(mask.shape[-1], grown=_TEETH_REACH)[0]
+    solid = (mask > 0.2).float()
+    reached = (mask > 0.5) * (1 - inside)
+    for _ in range(mask.shape[-1]):  # at most as many steps as a thing is long
+        further = F.max_pool2d(reached[None], 3, stride=1, padding=1)[0] * solid
+        if torch.equal(further, reached):
+            break
+        reached = further
+    # One pixel more, for the soft edge.
+    return mask * F.max_pool2d(reached[None], 3, stride=1, padding=1)[0]
+
+
+def occluder_masks(
+    frames: Iterable[np.ndarray], track: Track, finder: MaskFinder, *, size: int
+) -> Iterator[tuple[Tensor, float]]:
+    """The occluder's mask [h w] in [0, 1] and the covered share of the mouth, frame by frame.
+
+    frames uint8 [h, w, 3] with a box each (None: no mouth, an empty mask); size: side of the crops
+    that are looked at.
+    """
+    for frame, box in zip(frames, track, strict=True):
+        height, width = frame.shape[:2]
+        if box is None:
+            yield torch.zeros(height, width), 0.0
+            continue
+        mask = in_front(finder.find(take_crop(frame, box, size)[None])[0].float().cpu())
+        ratio = float(occlusion_ratio(mask[None], mouth_area(size)))
+        yield paste_mask(mask, box, height, width), ratio
+
+
+class MaskFinder(Protocol):
+    """What tells an occluder from a face; OccluderNet is one."""
+
+    def find(self, crops: Tensor) -> Tensor:
+        """Crops [b 3 s s] in [-1, 1] -> masks [b s s] in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame's crop as the network should see it, and what must stay of it."""
+
+    mode: Mode
+    ratio: float
+    """Covered share of the mouth, 0 to 1."""
+    source: Tensor
+    """[3 s s]: the crop, or the crop with the mouth completed."""
+    keep: Tensor | None
+    """[s s] in [0, 1], 1 where the frame's own pixels stay; None when nothing is in the way."""
+
+
+class OcclusionWatch:
+    """Follows the crops of one shot, in order: look(crop [3 s s]) -> View."""
+
+    def __init__(self, finder: MaskFinder) -> None:
+        self.finder = finder
+        self._mode: Mode = "clear"
+        self._ratio = 0.0
+        self._clear: Tensor | None = None
+
+    def look(self, crop: Tensor) -> View:
+        mask = in_front(self.finder.find(crop[None])[0].float().cpu())
+        ratio = float(occlusion_ratio(mask[None], mouth_area(crop.shape[-1])))
+        self._ratio += (ratio - self._ratio) / _MEMORY
+        self._mode = _next_mode(self._mode, ratio, self._ratio)
+        if ratio <= _CLEAR:
+            self._clear = crop
+        if self._mode == "clear":
+            return View("clear", ratio, crop, None)
+        if self._mode == "local" or self._clear is None:
+            return View("local", ratio, crop, soft_edge(mask[None], 1)[0])
+        source = complete(crop, mask, self._clear)
+        return View("complete", ratio, source, soft_edge(mask[None], 1)[0])
+
+
+def _next_mode(mode: Mode, now: float, mean: float) -> Mode:
+    if mean >= (COMPLETE_UNTIL if mode == "complete" else COMPLETE_FROM):
+        return "complete"
+    # At once: a finger must not get lips for the frames that an average takes.
+    return "local" if now >= (LOCAL_FROM if mode == "clear" else LOCAL_UNTIL) else "clear"
+
+
+def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
+    """The crop [3 s s] with what the mask [s s] covers filled in from a clear one of the same face.
+
+    The reference is moved onto the crop by the shift and turn that fit best where nothing is
+    covered (ECC, Evangelidis and Psarakis 2008); where none can be found, or without OpenCV (the
+    extra `flow`), it is taken as it lies.
+    """
+    cv2 = opencv()
+    if cv2 is None:
+        return torch.lerp(crop, reference, soft_edge(mask[None], 1)[0])
+    size = crop.shape[-1]
+    grey = [((x.mean(0) + 1) * 127.5).byte().numpy() for x in (crop, reference)]
+    seen = (mask < 0.1).byte().numpy()
+    matrix = np.eye(2, 3, dtype=np.float32)
+    rule = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
+    try:
+        _, matrix = cv2.findTransformECC(
+            grey[0], grey[1], matrix, cv2.MOTION_EUCLIDEAN, rule, seen, 5
+        )
+    except cv2.error:  # nothing in common: too little is seen, or it has no texture
+        matrix = np.eye(2, 3, dtype=np.float32)
+    moved = cv2.warpAffine(
+        rearrange(reference, "c y x -> y x c").numpy(),
+        matrix,
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    moved = rearrange(torch.from_numpy(moved), "y x c -> c y x")
+    return torch.lerp(crop, moved, soft_edge(mask[None], 1)[0])
+
+
+def soft_edge(mask: Tensor, softness: int) -> Tensor:
+    """A mask [f h w], whole as it is, that fades over twice `softness` pixels outside."""
+    if softness == 0:
+        return mask
+    # Grown by as much as it is blurred: the ramp lies outside and the mask itself keeps its 1.
+    window = 2 * softness + 1
+    grown = F.max_pool2d(mask[:, None], window, stride=1, padding=softness)
+    blurred = F.avg_pool2d(grown, window, stride=1, padding=softness, count_include_pad=False)
+    return torch.maximum(mask, blurred[:, 0])
 
 
 def repair(
@@ -29,13 +199,7 @@ def repair(
         )
     if softness < 0:
         raise ValueError(f"expected a softness of 0 pixels or more, got {softness}")
-    weight = rearrange(mask, "f h w -> f 1 h w").to(source_frames)
-    if softness > 0:
-        # Grown by as much as it is blurred: the ramp lies outside and the mask itself keeps its 1.
-        window = 2 * softness + 1
-        grown = F.max_pool2d(weight, window, stride=1, padding=softness)
-        blurred = F.avg_pool2d(grown, window, stride=1, padding=softness, count_include_pad=False)
-        weight = torch.maximum(weight, blurred)
+    weight = rearrange(soft_edge(mask.to(source_frames), softness), "f h w -> f 1 h w")
     return torch.lerp(edited_frames, source_frames, weight)  # exact at both ends
 
 

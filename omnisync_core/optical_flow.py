@@ -4,12 +4,14 @@ In: two frames f32 [3 h w] in [-1, 1]. Out: the backward flow [2 h w] in pixels,
 pixel p of the current frame, so that current(p) is about previous(p + flow(p)).
 
 OpenCV's DIS (Kroeger et al. 2016) when cv2 is installed (the extra `flow`), else a pyramid of
-iterated dense Lucas-Kanade steps in torch. A learned estimator has the same interface.
+iterated dense Lucas-Kanade steps in torch, or a network of one's own (flow_net.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -17,6 +19,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
+
+from .errors import UserError
 
 # Below 16 pixels DIS has no level left in its pyramid of 8-pixel patches.
 _SMALLEST_FOR_DIS = 16
@@ -31,6 +35,26 @@ _REACH = 3
 _REGULARISER = 1e-3
 
 
+Estimator = Callable[[Tensor, Tensor], Tensor]
+"""Previous and current frame [3 h w] in [-1, 1] -> the backward flow [2 h w]."""
+
+
+def estimator(name: str) -> Estimator:
+    """auto (`dense_flow`), lucas_kanade, or the path of FlowNet3D weights. UserError otherwise."""
+    if name == "auto":
+        return dense_flow
+    if name == "lucas_kanade":
+        return lucas_kanade
+    if not Path(name).is_file():
+        raise UserError(
+            "expected the flow as auto, lucas_kanade, or the path of existing FlowNet3D weights, "
+            f"got {name!r}"
+        )
+    from .flow_net import FlowNet3D
+
+    return FlowNet3D.load(Path(name)).estimate
+
+
 def dense_flow(previous: Tensor, current: Tensor) -> Tensor:
     """The backward flow f32 [2 h w] between two frames [3 h w] in [-1, 1], on their device.
 
@@ -41,7 +65,7 @@ def dense_flow(previous: Tensor, current: Tensor) -> Tensor:
             "expected two frames [3 h w] of one shape, "
             f"got {tuple(previous.shape)} and {tuple(current.shape)}"
         )
-    cv2 = _opencv()
+    cv2 = opencv()
     if cv2 is None or min(current.shape[1:]) < _SMALLEST_FOR_DIS:
         return lucas_kanade(previous, current)
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -54,10 +78,10 @@ def lucas_kanade(previous: Tensor, current: Tensor) -> Tensor:
     pyramid = [(_grey(previous), _grey(current))]
     while min(pyramid[-1][0].shape[2:]) >= 2 * _COARSEST:
         before, after = pyramid[-1]
-        pyramid.append((_halve(before), _halve(after)))
+        pyramid.append((halve(before), halve(after)))
     flow = torch.zeros(1, 2, *pyramid[-1][0].shape[2:], device=current.device)
     for before, after in reversed(pyramid):
-        flow = _resize(flow, *after.shape[2:])
+        flow = resize_flow(flow, *after.shape[2:])
         if max(after.shape[2:]) <= _FINEST:
             for _ in range(_ITERATIONS):
                 flow = _smooth(flow + _increment(before, after, flow))
@@ -87,8 +111,8 @@ def _increment(before: Tensor, after: Tensor, flow: Tensor) -> Tensor:
     return step.clamp(-1, 1)  # the linearisation holds for a pixel
 
 
-def _resize(flow: Tensor, height: int, width: int) -> Tensor:
-    """The flow [1 2 h w] on a grid of another size, in that grid's pixels."""
+def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
+    """The flow [b 2 h w] on a grid of another size, in that grid's pixels."""
     scale = torch.tensor([width / flow.shape[3], height / flow.shape[2]], device=flow.device)
     return F.interpolate(flow, (height, width), mode="bilinear") * scale[None, :, None, None]
 
@@ -110,7 +134,7 @@ def _smooth(flow: Tensor) -> Tensor:
     return F.avg_pool2d(flow, 3, stride=1, padding=1, count_include_pad=False)
 
 
-def _halve(image: Tensor) -> Tensor:
+def halve(image: Tensor) -> Tensor:
     return F.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
 
 
@@ -124,7 +148,8 @@ def _grey_bytes(frame: Tensor) -> np.ndarray:
 
 
 @cache
-def _opencv() -> ModuleType | None:
+def opencv() -> ModuleType | None:
+    """The module cv2, where it is installed (the extra `flow`) and complete."""
     try:
         import cv2
     except ImportError:

@@ -123,8 +123,11 @@ Speaker = Literal["auto", "left", "right", "largest"] | tuple[float, float]
 """Whose mouth: the clearest, the outermost or the largest one, or the one nearest to (x, y)."""
 
 
-def parse_speaker(text: str) -> Speaker:
-    """What the user wrote for the speaker: a word, or x,y in pixels. UserError otherwise."""
+def parse_speaker(text: str, *, size: tuple[int, int] | None = None) -> Speaker:
+    """What the user wrote for the speaker: a word, or x,y in pixels. UserError otherwise.
+
+    size: width and height of the picture, in which a point must lie; None where it is not known.
+    """
     word = text.strip().lower()
     if word in ("auto", "left", "right", "largest"):
         return word  # type: ignore[return-value]  # a checked Literal
@@ -136,6 +139,11 @@ def parse_speaker(text: str) -> Speaker:
         raise UserError(
             f"expected the speaker as auto, left, right, largest, or x,y in pixels, got {text!r}; "
             "write for example --speaker left"
+        )
+    if size is not None and not (0 <= x <= size[0] and 0 <= y <= size[1]):
+        raise UserError(
+            f"expected the speaker's point inside the picture of {size[0]} x {size[1]}, got "
+            f"({x:g}, {y:g}); x and y are pixels of the video from its left and top edge"
         )
     return x, y
 

@@ -4,7 +4,8 @@ What is dear is the model's edit of each mouth crop, and it is small: the folder
 (not the frames), where the mouth was found, and what the next window needs of the last one. A
 resumed run writes its video anew from these, so the file is that of an uninterrupted run.
 
-    key.json    what the run was: another run's folder is emptied, not trusted
+    key.json    what the run was: after a change of options, voice or weights the folder is
+                emptied, not trusted; one that holds another video is left alone and refused
     track.npz   the boxes and cuts of the video
     edits.bin   one record per finished frame, in order; never rewritten
     state.npz   how much of edits.bin counts, and the frames that wait for the next window
@@ -15,10 +16,10 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -61,45 +62,41 @@ class Position:
     """Frames from there on that have been in one window and wait for the next."""
     noise: NoiseState
     """The state of the noise stream after the last waiting frame."""
+    replay: dict[float, list[Tensor]]
+    """What a `Replay` remembers; empty without one."""
 
 
 class WorkFolder:
     """The folder of one run; a context manager that keeps it open for appending.
 
     Leaving the block well removes the folder; leaving it by an exception (Ctrl-C too) keeps it, and
-    so does a kill. Raises UserError when the folder cannot be written.
+    so does a kill. Raises UserError when the folder cannot be written, or holds work on another
+    video.
     """
 
     def __init__(self, folder: Path, key: dict[str, Any]) -> None:
-        """key: everything that the result depends on, as plain values."""
+        """key: everything that the result depends on, as plain values; "video": path first."""
         self.folder, self._key = folder, json.loads(json.dumps(key))
         self.position: Position | None = None
         """Where the run stood when it ended; None for a new one."""
 
     def __enter__(self) -> WorkFolder:
-        try:
-            if self._read_key() != self._key:
+        with self._writing():
+            kept = self._read_key()
+            self._refuse_other_video(kept)
+            if kept != self._key:
                 shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(exist_ok=True)
             _replace(self.folder / "key.json", lambda part: part.write_text(json.dumps(self._key)))
             self.position, size = self._read_state()
             self._edits = (self.folder / "edits.bin").open("ab+")
             self._edits.truncate(size)  # what was written after the last state is not whole
-        except OSError as error:
-            raise UserError(
-                f"The finished work cannot be kept in {self.folder} ({error.strerror}); free some "
-                "space, choose another output folder, or leave --resume out."
-            ) from error
         self._next = 0  # offset of the next edit to be read
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._edits.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with suppress(OSError):  # a full disk has been told of by then
+            self._edits.close()
         if kind is None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -117,13 +114,15 @@ class WorkFolder:
         nowhere = (np.nan,) * 3
         boxes = [nowhere if box is None else (box.cx, box.cy, box.side) for box in found.track]
         arrays = {"boxes": np.array(boxes), "cuts": np.array(found.cuts, np.int64)}
-        _replace(self.folder / "track.npz", lambda part: _save(part, arrays))
+        with self._writing():
+            _replace(self.folder / "track.npz", lambda part: _save(part, arrays))
 
     def keep_edit(self, source: Tensor, edited: Tensor) -> None:
         """Append the edit of the next frame; it counts once keep_position has been called."""
         change = ((edited - source) * LEVELS).round().to(torch.int16).numpy()
         packed = zlib.compress(change.tobytes(), 1)
-        self._edits.write(len(packed).to_bytes(4, "little") + packed)
+        with self._writing():
+            self._edits.write(len(packed).to_bytes(4, "little") + packed)
 
     def next_edit(self, source: Tensor) -> Tensor:
         """The kept edit [3 s s] of the next frame, given its source crop."""
@@ -135,15 +134,38 @@ class WorkFolder:
 
     def keep_position(self, position: Position) -> None:
         """Make everything appended so far count, and say where the run stands."""
-        self._edits.seek(0, 2)
-        self._edits.flush()
+        with self._writing():
+            self._edits.seek(0, 2)
+            self._edits.flush()
         arrays = {"frame": np.array(position.frame), "size": np.array(self._edits.tell())}
         for name in ("noise", "edited"):
             parts = [getattr(one, name).numpy() for one in position.waiting]
             arrays[f"waiting_{name}"] = np.stack(parts) if parts else np.zeros(0)
+        for k, (t, blocks) in enumerate(position.replay.items()):
+            arrays[f"replay_{k}"] = np.stack([one.numpy() for one in blocks])
+            arrays[f"replay_{k}_t"] = np.array(t)
         stream = vars(position.noise).items()
         arrays |= {f"stream_{k}": np.asarray(v) for k, v in stream if v is not None}
-        _replace(self.folder / "state.npz", lambda part: _save(part, arrays))
+        with self._writing():
+            _replace(self.folder / "state.npz", lambda part: _save(part, arrays))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"The finished work cannot be kept in {self.folder} ({error.strerror}); free some "
+                "space, choose another output folder, or leave --resume out."
+            ) from error
+
+    def _refuse_other_video(self, kept: Any) -> None:
+        if kept and kept["video"][0] != self._key["video"][0]:
+            raise UserError(
+                f"{self.folder} keeps the unfinished work on {kept['video'][0]}, not on "
+                f"{self._key['video'][0]}; write to another output, finish that run first, or "
+                "remove the folder."
+            )
 
     def _read_key(self) -> Any:
         try:
@@ -164,7 +186,11 @@ class WorkFolder:
                 Waiting(torch.from_numpy(noise), torch.from_numpy(edited))
                 for noise, edited in zip(kept["waiting_noise"], kept["waiting_edited"], strict=True)
             ]
-            return Position(int(kept["frame"]), waiting, stream), int(kept["size"])
+            replay = {}
+            while f"replay_{len(replay)}" in kept:
+                k = len(replay)
+                replay[float(kept[f"replay_{k}_t"])] = list(torch.from_numpy(kept[f"replay_{k}"]))
+            return Position(int(kept["frame"]), waiting, stream, replay), int(kept["size"])
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:

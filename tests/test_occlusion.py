@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from omnisync_core.occlusion import occlusion_ratio, repair
+from omnisync_core.occlusion import (
+    OcclusionWatch,
+    complete,
+    in_front,
+    mouth_area,
+    occlusion_ratio,
+    repair,
+)
 
 
 @pytest.fixture
@@ -64,3 +71,82 @@ def test_shapes_that_do_not_belong_together_are_refused(scene):
         repair(source, edited, mask[:1])
     with pytest.raises(ValueError, match="softness"):
         repair(source, edited, mask, softness=-1)
+
+
+def test_teeth_taken_for_a_thing_are_dropped_and_what_comes_from_outside_stays_whole():
+    rows, columns = mouth_area(72)[0].nonzero().T
+    middle, left = int(rows.float().mean()), int(columns.min())
+    teeth, finger = torch.zeros(72, 72), torch.zeros(72, 72)
+    teeth[middle - 2 : middle + 3, left + 2 : left + 12] = 0.9
+    finger[middle:, left + 15 : left + 21] = 0.9  # its tip lies in the mouth
+    assert torch.equal(in_front(torch.maximum(teeth, finger)), finger)
+
+
+class Drawn:
+    """Finds what is drawn in pure green."""
+
+    def find(self, crops: torch.Tensor) -> torch.Tensor:
+        return (crops[:, 1] - crops[:, 0] > 1.5).float()
+
+
+def _face(shift: int = 0) -> torch.Tensor:
+    """A crop [3 72 72] with some texture, moved to the right by whole pixels."""
+    y, x = torch.meshgrid(torch.arange(72.0), torch.arange(72.0) - shift, indexing="ij")
+    grey = 0.3 * torch.sin(x / 5) * torch.cos(y / 7) + 0.2 * torch.sin((x + 2 * y) / 11)
+    return grey.expand(3, 72, 72).clone()
+
+
+def _covered(crop: torch.Tensor, share: float) -> torch.Tensor:
+    """The same with a green bar over that share of the mouth's height, from below."""
+    rows = mouth_area(72)[0].any(1).nonzero()[:, 0]
+    covered = crop.clone()
+    covered[:, round(float(rows[-1] + 1 - share * len(rows))) :] = -1.0
+    covered[1, round(float(rows[-1] + 1 - share * len(rows))) :] = 1.0
+    return covered
+
+
+def test_a_clear_face_is_left_alone():
+    watch = OcclusionWatch(Drawn())
+    view = watch.look(_face())
+    assert (view.mode, view.ratio, view.keep) == ("clear", 0.0, None)
+
+
+def test_a_little_in_the_way_is_kept_at_once_and_the_face_not_completed():
+    watch = OcclusionWatch(Drawn())
+    watch.look(_face())
+    crop = _covered(_face(), 0.25)
+    view = watch.look(crop)
+    assert view.mode == "local" and view.source is crop
+    assert view.keep is not None and bool((view.keep[-20:] == 1).all())
+    assert float(view.keep[: 72 // 4].max()) == 0
+
+
+def test_much_in_the_way_is_filled_from_the_last_clear_frame_moved_into_place():
+    watch = OcclusionWatch(Drawn())
+    watch.look(_face())
+    for shift in (1, 2, 3, 3, 3, 3, 3, 3):
+        view = watch.look(_covered(_face(shift), 0.6))
+    assert view.mode == "complete"
+    assert float((view.source - _face(3))[:, :68, 4:-4].abs().mean()) < 0.05
+    assert float((_covered(_face(3), 0.6) - _face(3))[:, :68, 4:-4].abs().mean()) > 0.3
+
+
+def test_without_a_clear_frame_nothing_is_invented():
+    watch = OcclusionWatch(Drawn())
+    for _ in range(9):
+        view = watch.look(_covered(_face(), 0.6))
+    assert view.mode == "local" and view.keep is not None
+
+
+def test_a_share_that_wavers_around_the_border_does_not_flicker():
+    watch = OcclusionWatch(Drawn())
+    watch.look(_face())
+    shares = [0.6] * 8 + [0.32, 0.4] * 10
+    modes = [watch.look(_covered(_face(), share)).mode for share in shares]
+    assert modes[8:] == ["complete"] * 20
+
+
+def test_a_crop_of_one_colour_is_filled_as_it_lies():
+    crop, mask = torch.zeros(3, 72, 72), torch.zeros(72, 72)
+    mask[40:] = 1
+    assert torch.equal(complete(crop, mask, torch.ones(3, 72, 72))[:, 50:], torch.ones(3, 22, 72))

@@ -1,0 +1,180 @@
+"""What occlusion repair does, against exact truth: held-out rendered pairs with drawn occluders.
+
+    omnisync prepare DATA/facekit.npz --voice VOICE.safetensors -o HELD --seed 900 --clips 120
+    python benchmarks/occlusion.py HELD [--model MODEL] [--clips 40]
+
+Clips of eight frames: the first is clear, then a thing that training never saw (cup, phone, leaf)
+stands still before the mouth. Bands: the share of the mouth's ellipse that it covers. Rows: no
+repair (the edit as it is), local (the occluder's own pixels stay), always (the face is completed
+whatever is covered), auto (what ships). Columns, over the covered frames:
+
+    inside    mean absolute difference to the source inside the thing (share > 0.9), of 255
+    made      share of the asked-for change made on the mouth that can be seen (least squares)
+    kept      that share over the same clips' without a thing
+    mouth     mean absolute error of the visible mouth against the truth, of 255
+    identity  mean absolute error of the rest of the crop against the source, of 255
+    IoU       of the mask found and the true one at 0.5 (the same in all rows but the first)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from curves import table
+from einops import rearrange
+from torch import Tensor
+
+from omnisync_core import occlusion
+from omnisync_core.checkpoint import load_model
+from omnisync_core.config import SyncOptions
+from omnisync_core.model import FrameAudio, OmniSync
+from omnisync_core.occluder_net import OccluderNet
+from omnisync_core.occlusion import OcclusionWatch, View, mouth_area, soft_edge
+from omnisync_core.pipeline import edit_window
+from omnisync_core.training.occluders import HELD_OUT, draw_occluder
+from omnisync_core.training.pairs import RATE, RenderedClip
+from omnisync_core.training.prepare import load_pools
+
+BANDS = ((0.10, 0.20), (0.20, 0.30), (0.30, 0.50))
+ROWS = ("no repair", "local", "always", "auto")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A clip behind a thing: source, truth [f 3 s s] in [-1, 1], cover [f s s], sound; without the
+    thing: clear, and its edit `free`."""
+
+    clear: Tensor
+    free: Tensor
+    source: Tensor
+    truth: Tensor
+    cover: Tensor
+    audio: FrameAudio
+
+
+def _tensor(frames: np.ndarray) -> Tensor:
+    return rearrange(torch.from_numpy(frames).float() / 127.5 - 1, "f h w c -> f c h w")
+
+
+def make_case(model: OmniSync, clip: RenderedClip, band: tuple[float, float], seed: int) -> Case:
+    """A held-out thing over a clip so that it covers that much of the mouth; the first is clear."""
+    rng = np.random.default_rng((5, seed))
+    frames, size = clip.source.shape[:2]
+    area = mouth_area(size)
+    middle = np.repeat(clip.mouth[:1], frames, axis=0)
+    while True:
+        thing = draw_occluder(rng, middle, size, kind=str(rng.choice(HELD_OUT)))
+        still = np.repeat(thing.cover[:1], frames, axis=0)
+        if band[0] <= float((torch.from_numpy(still[:1]) * area).sum() / area.sum()) < band[1]:
+            break
+    still[0] = 0
+    pictures = np.repeat(thing.pictures[:1], frames, axis=0)
+    thing = type(thing)(pictures, still)
+    times = clip.start + np.arange(frames) / RATE
+    tokens = torch.from_numpy(clip.voice.tokens[0]).float()
+    audio = FrameAudio(
+        tokens=tokens,
+        reach=model.config.audio_reach,
+        summary=tokens.mean(0),
+        voiceprint=model.voiceprint(tokens[None])[0],
+        times=torch.from_numpy(times).float(),
+    )
+    source, truth = thing.over(clip.source), thing.over(clip.target)
+    cover = torch.from_numpy(still)
+    clear = _tensor(clip.source)
+    return Case(clear, edit(model, clear, audio), _tensor(source), _tensor(truth), cover, audio)
+
+
+def find(net: OccluderNet, crop: Tensor) -> Tensor:
+    """The mask [s s] of what lies in front, as the product takes it."""
+    return occlusion.in_front(net.find(crop[None])[0])
+
+
+def look(row: str, net: OccluderNet, crops: Tensor) -> list[View]:
+    """What the network sees and what stays, by row of the table."""
+    watch = OcclusionWatch(net)
+    views = [watch.look(crop) for crop in crops]
+    if row == "no repair":
+        return [
+            View("clear", view.ratio, crop, None) for view, crop in zip(views, crops, strict=True)
+        ]
+    if row == "auto":
+        return views
+    out = [View("clear", views[0].ratio, crops[0], None)]
+    for crop in crops[1:]:
+        mask = find(net, crop)
+        source = crop if row == "local" else occlusion.complete(crop, mask, crops[0])
+        out.append(View("local", 0.0, source, soft_edge(mask[None], 1)[0]))
+    return out
+
+
+def edit(model: OmniSync, source: Tensor, audio: FrameAudio) -> Tensor:
+    noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(0))
+    return edit_window(model, source, noise, audio, options=SyncOptions())
+
+
+def made(edited: Tensor, source: Tensor, truth: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Numerator and denominator of the least-squares share of the change, over frames 1 and on."""
+    asked = (truth - source) * weight[:, None]
+    return float(((edited - source) * asked)[1:].sum()), float((asked * (truth - source))[1:].sum())
+
+
+def judge(model: OmniSync, net: OccluderNet, cases: list[Case], row: str) -> list[str]:
+    sums = dict.fromkeys(("made", "asked", "free", "wanted"), 0.0)
+    inside, mouth, rest, both, either = [], [], [], 0.0, 0.0
+    for case in cases:
+        views = look(row, net, case.source)
+        edited = edit(model, torch.stack([view.source for view in views]), case.audio)
+        for i, view in enumerate(views):
+            if view.keep is not None:
+                edited[i] = torch.lerp(edited[i], case.source[i], view.keep)
+        area = mouth_area(case.source.shape[-1])
+        seen = area * (case.cover < 0.05)
+        change, asked = made(edited, case.source, case.truth, seen)
+        sums["made"], sums["asked"] = sums["made"] + change, sums["asked"] + asked
+        # The same pixels of the same clip without a thing: what the model does at its best.
+        clear_truth = torch.where(case.cover[:, None] > 0, case.clear, case.truth)
+        change, asked = made(case.free, case.clear, clear_truth, seen)
+        sums["free"], sums["wanted"] = sums["free"] + change, sums["wanted"] + asked
+        off = (edited - case.source).abs().mean(1)[1:] * 127.5
+        wrong = (edited - case.truth).abs().mean(1)[1:] * 127.5
+        inside.append(float(off[case.cover[1:] > 0.9].mean()))
+        mouth.append(float(wrong[seen[1:] > 0].mean()))
+        face = (seen[1:] == 0) & (case.cover[1:] == 0)
+        rest.append(float(wrong[face].mean()))
+        for crop, cover in zip(case.source[1:], case.cover[1:], strict=True):
+            found, true = find(net, crop) > 0.5, cover > 0.5
+            both, either = both + float((found & true).sum()), either + float((found | true).sum())
+    share, free = sums["made"] / sums["asked"], sums["free"] / sums["wanted"]
+    figures = [np.mean(inside), share, share / free, np.mean(mouth), np.mean(rest), both / either]
+    return [row, *(f"{value:.2f}" for value in figures)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pairs", type=Path, help="a prepared folder of held-out seeds")
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--weights", type=Path, help="occluder weights; left out: those that ship")
+    parser.add_argument("--clips", type=int, default=40, help="clips per band")
+    arguments = parser.parse_args()
+    model, net = load_model(arguments.model), OccluderNet.load(arguments.weights)
+    clips = load_pools(arguments.pairs).rendered
+    rows = []
+    for band in BANDS:
+        cases = [
+            make_case(model, clips[i * len(clips) // arguments.clips], band, i)
+            for i in range(arguments.clips)
+        ]
+        name = f"{band[0]:.0%}-{band[1]:.0%}"
+        rows += [[name, *judge(model, net, cases, row)] for row in ROWS]
+    header = ["covered", "repair", "inside", "made", "kept", "mouth", "identity", "IoU"]
+    sys.stdout.write(table(header, rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The occlusion-aware network: which pixels of a crop something covers that is not the face.
+
+In: standard crops f32 [b 3 s s] in [-1, 1], any side. Out: the occluder's share of every pixel
+[b s s] in [0, 1]. A small vision transformer (Dosovitskiy et al. 2021) over a convolutional stem
+(Xiao et al. 2021), whose finer maps come back for the edges. Trained by training/occluder_net.py on
+rendered heads and GRID crops with drawn occluders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from .layers import Attention, FeedForward, rotary
+
+WEIGHTS = Path(__file__).parent / "weights" / "occluder.safetensors"
+FORMAT = "omnisync-occluder-1"
+SIDE = 144
+"""Crops are seen at this side, the embedded model's own."""
+_WIDTH, _HEADS, _DEPTH = 96, 3, 3
+
+
+def _conv(c: int, d: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(c, d, 3, stride, 1, bias=False), nn.BatchNorm2d(d), nn.ReLU(inplace=True)
+    )
+
+
+class _Block(nn.Module):
+    """Pre-norm attention and feed-forward over the tokens [b n d] of a picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(_WIDTH), Attention(_WIDTH, _HEADS)
+        self.norm_feed, self.feed = nn.LayerNorm(_WIDTH), FeedForward(_WIDTH)
+
+    def forward(self, x: Tensor, positions: tuple[Tensor, Tensor]) -> Tensor:
+        x = x + self.attention(self.norm(x), positions=positions)
+        return x + self.feed(self.norm_feed(x))
+
+
+class OccluderNet(nn.Module):
+    """Crops [b 3 144 144] in [-1, 1] -> logits [b 144 144]; `find` takes any side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _conv(3, 16, stride=2)  # 72
+        self.stem_quarter = nn.Sequential(_conv(16, 32, stride=2), _conv(32, 32))  # 36
+        self.patches = nn.Conv2d(32, _WIDTH, 4, 4)  # 9 x 9 tokens
+        self.place = nn.Parameter(torch.zeros(1, _WIDTH, SIDE // 16, SIDE // 16))
+        self.blocks = nn.ModuleList([_Block() for _ in range(_DEPTH)])
+        self.back = nn.Conv2d(_WIDTH, 32 * 16, 1)
+        self.join_quarter = nn.Sequential(_conv(64, 32), _conv(32, 32))
+        self.join_half = _conv(32 + 16, 16)
+        self.out = nn.Sequential(_conv(16 + 3, 8), nn.Conv2d(8, 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.stem(x)
+        quarter = self.stem_quarter(half)
+        tokens = self.patches(quarter) + self.place
+        rows = torch.arange(tokens.shape[-1], device=x.device)
+        grid = torch.stack(torch.meshgrid(rows, rows, indexing="ij"), -1).flatten(0, 1)
+        positions = rotary(grid, _WIDTH // _HEADS)
+        y = rearrange(tokens, "b d y x -> b (y x) d")
+        for block in self.blocks:
+            y = block(y, positions)
+        y = rearrange(y, "b (y x) d -> b d y x", y=tokens.shape[-1])
+        y = F.pixel_shuffle(self.back(y), 4)
+        y = self.join_quarter(torch.cat([y, quarter], 1))
+        y = self.join_half(torch.cat([F.interpolate(y, scale_factor=2, mode="bilinear"), half], 1))
+        y = self.out(torch.cat([F.interpolate(y, scale_factor=2, mode="bilinear"), x], 1))
+        return y[:, 0]
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> OccluderNet:
+        """Weights from a safetensors file; ValueError when it holds something else."""
+        net = cls()
+        with safe_open(str(path or WEIGHTS), framework="pt") as file:
+            if (found := (file.metadata() or {}).get("format")) != FORMAT:
+                raise ValueError(
+                    f"expected occluder weights of format {FORMAT!r} in {path or WEIGHTS}, got "
+                    f"{found!r}; use the file that came with this version"
+                )
+            net.load_state_dict({key: file.get_tensor(key).float() for key in file.keys()})
+        return net.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def find(self, crops: Tensor) -> Tensor:
+        """Crops [b 3 s s] in [-1, 1] -> masks [b s s] in [0, 1], on the crops' device."""
+        side = crops.shape[-1]
+        small = crops.float()
+        if side != SIDE:
+            small = F.interpolate(small, (SIDE, SIDE), mode="bilinear", antialias=True)
+        mask = torch.sigmoid(self(small))[:, None]
+        if side != SIDE:
+            mask = F.interpolate(mask, (side, side), mode="bilinear", antialias=True)
+        return mask[:, 0]

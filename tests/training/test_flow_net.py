@@ -1,0 +1,60 @@
+"""Training of FlowNet3D."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from omnisync_core.flow_net import FlowNet3D
+from omnisync_core.optical_flow import backward_warp
+from omnisync_core.training import flow_net
+from omnisync_core.training.flow_net import SIDE, Clips, loss_of, made_up_flow
+from omnisync_core.training.pairs import save_shard
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    y, x = np.mgrid[:144, :144]
+    waves = [128 + 60 * np.sin((x + 2 * i) / 9) * np.cos(y / 7) for i in range(4)]
+    clips = np.repeat(np.array(waves)[None, ..., None], 3, -1).astype(np.uint8)
+    save_shard(tmp_path / "rendered_001", {"source": clips, "target": clips})
+    return tmp_path
+
+
+def test_clips_give_neighbouring_frames(folder: Path) -> None:
+    frames = Clips(folder).draw(np.random.default_rng(0), 2)
+    assert frames.shape == (2, 3, SIDE, SIDE)
+    # The picture moves to the left by two pixels a frame.
+    assert torch.equal(frames[1][..., :-2], frames[0][..., 2:])
+
+
+def test_made_up_flows_are_smooth_and_differ() -> None:
+    rng = np.random.default_rng(0)
+    flows = torch.stack([made_up_flow(rng) for _ in range(20)])
+    assert float(flows.diff(dim=-1).abs().max()) < 1 < float(flows.abs().amax((1, 2, 3)).median())
+    picture = torch.linspace(-1, 1, SIDE).expand(1, 3, SIDE, SIDE)
+    assert not torch.equal(backward_warp(picture, flows[:1]), backward_warp(picture, flows[1:2]))
+
+
+def test_the_loss_knows_the_made_up_truth(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_net, "BATCH", 2)
+    torch.manual_seed(0)
+    net, clips = FlowNet3D(), Clips(folder)
+    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    losses = []
+    for _ in range(40):
+        loss = loss_of(net, clips, np.random.default_rng(3))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_run_leaves_weights_that_load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = folder / "out"
+    monkeypatch.setattr(sys, "argv", ["flow_net", str(folder), str(out), "--minutes", "0"])
+    flow_net.main()
+    assert not FlowNet3D.load(out / "flow.safetensors").estimate(*torch.rand(2, 3, 32, 32)).any()

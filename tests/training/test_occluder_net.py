@@ -1,0 +1,64 @@
+"""Training of the network that finds what covers a mouth."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from omnisync_core.occluder_net import SIDE, OccluderNet
+from omnisync_core.training import occluder_net
+from omnisync_core.training.occluder_net import Crops, draw_sample, loss_of
+from omnisync_core.training.pairs import save_shard
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Grey rendered clips, and real crops with a bright middle."""
+    rng = np.random.default_rng(0)
+    clips = rng.integers(100, 120, (2, 2, 48, 48, 3), np.uint8)
+    save_shard(tmp_path / "rendered_001", {"source": clips, "target": clips})
+    real = np.full((1, 2, 180, 180, 3), 60, np.uint8)
+    real[:, :, 45:135, 45:135] = 220
+    save_shard(tmp_path / "real_some", {"crops": real})
+    return tmp_path
+
+
+def test_crops_come_from_both_kinds_and_around_the_middle(folder: Path) -> None:
+    rng, crops = np.random.default_rng(1), Crops(folder)
+    drawn = [crops.draw(rng) for _ in range(30)]
+    assert all(one.shape == (SIDE, SIDE, 3) and one.dtype == np.uint8 for one in drawn)
+    middles = np.array([one[60:84, 60:84].mean() for one in drawn])
+    assert 5 < (middles == 220).sum() < 25 and 5 < ((middles > 95) & (middles < 125)).sum() < 25
+
+
+def test_some_samples_are_clear_and_covers_are_shares(folder: Path) -> None:
+    crops = Crops(folder)
+    covers = [draw_sample(crops, np.random.default_rng(seed))[1] for seed in range(40)]
+    assert all(cover.min() >= 0 and cover.max() <= 1 for cover in covers)
+    assert 4 < sum(not cover.any() for cover in covers) < 24
+
+
+def test_the_loss_of_a_batch_falls(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(occluder_net, "BATCH", 2)
+    torch.manual_seed(0)
+    net, batch = OccluderNet(), occluder_net._batch(Crops(folder), 3)
+    assert batch[1].any()
+    optimiser = torch.optim.AdamW(net.parameters(), 2e-3)
+    losses = []
+    for _ in range(25):
+        loss = loss_of(net, *batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_a_run_leaves_weights_that_load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = folder / "out"
+    monkeypatch.setattr(sys, "argv", ["occluder_net", str(folder), str(out), "--minutes", "0"])
+    occluder_net.main()
+    found = OccluderNet.load(out / "occluder.safetensors").find(torch.zeros(1, 3, SIDE, SIDE))
+    assert found.shape == (1, SIDE, SIDE)
