@@ -1,7 +1,6 @@
 """How much of the asked-for change does a model make, on pairs that no training saw? In a minute.
 
-    python -m omnisync_core.training.prepare render DATA HELD --seed 900 --clips 200
-    python -m omnisync_core.training.prepare hear HELD VOICE.safetensors
+    omnisync prepare DATA/facekit.npz --voice VOICE.safetensors -o HELD --seed 900 --clips 200
     python benchmarks/held_out_pairs.py MODEL HELD --data DATA
 
 For following a training run; benchmarks/lip_sync.py judges the product. Aligned pairs, single
@@ -33,7 +32,7 @@ from omnisync_core.training.prepare import HELD_OUT, load_pools
 from omnisync_core.training.real import pack_folder
 from omnisync_core.training.train import around_mouth
 
-VIEW = 64
+VIEW = 2 / 3  # of the crop: around the mouth, as in training
 FIRST, SECOND = 0.95, 0.5
 
 
@@ -54,9 +53,11 @@ def real_pools(model: OmniSync, data: Path) -> Pools:
 def judge(model: OmniSync, pools: Pools, count: int) -> list[str]:
     """One row of the table."""
     windows: list[Window] = []
+    view = round(VIEW * model.config.crop)
+    pools.drawn = pools.occluded = 0.0
     for i in range(count):
         rng = np.random.default_rng((9, i))
-        windows.append(around_mouth(pools.draw(FIRST, 1, rng), VIEW, rng))
+        windows.append(around_mouth(pools.draw(FIRST, 1, rng), view, rng))
 
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.stack([getattr(w, name) for w in windows])).float()
@@ -65,7 +66,7 @@ def judge(model: OmniSync, pools: Pools, count: int) -> list[str]:
         rearrange(stacked(name) / 127.5 - 1, "b f h w c -> b f c h w")
         for name in ("source", "target")
     )
-    weight = mouth_weight(stacked("mouth"), VIEW, VIEW) - 1
+    weight = mouth_weight(stacked("mouth"), view, view) - 1
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(0))
     tokens = [torch.from_numpy(np.ascontiguousarray(w.tokens)).float() for w in windows]
     voice = torch.cat([model.voiceprint(one[None]) for one in tokens])

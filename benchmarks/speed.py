@@ -50,12 +50,13 @@ STAGES = {
 def flops_per_frame(config: ModelConfig, *, size: int, window: int) -> dict[str, int]:
     """Operations of the transformer for one frame and one pass, by part. size: the crop's side."""
     n, d, a = (size // config.patch) ** 2, config.width, config.audio_width
-    k, pixels = 2 * config.audio_reach + 1, size * size
+    k, pixels, wide = 2 * config.audio_reach + 1, size * size, config.detail_width
     once = {
         "embed": 2 * n * 6 * config.patch**2 * d,
         "frame sound": 2 * (k * a * d + d * d),
-        "out": 2 * n * d * config.detail_width * config.patch**2,
-        "detail": 2 * 9 * pixels * config.detail_width * (config.detail_width + 6 + 3),
+        "out": 2 * n * d * wide * (config.patch // 2) ** 2,
+        # The decoder's convolutions, at half the resolution: stem, body, flow and residual.
+        "decoder": 2 * 9 * pixels // 4 * (24 * wide + 4 * (2 * wide) ** 2 + 2 * wide * 22),
     }
     block = {
         "space attention": 8 * n * d * d + 4 * n * n * d,

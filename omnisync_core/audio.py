@@ -132,7 +132,7 @@ class AudioEncoder(nn.Module):
             total[span] += tokens * share[:, None]
             shares[span] += share[:, None]
         middle = slice(_MARGIN, _MARGIN + count)
-        return (total[middle] / shares[middle]).to(self.norm.weight.dtype)
+        return total[middle].div_(shares[middle]).to(self.norm.weight.dtype)
 
 
 class Voiceprint(nn.Module):

@@ -1,4 +1,4 @@
-"""The command line: `omnisync sync VIDEO AUDIO -o OUT`, and `demo`, `batch`, `train`.
+"""The command line: `omnisync sync VIDEO AUDIO -o OUT`; `demo`, `batch`, `prepare`, `train`.
 
 Bad input ends with one sentence and exit code 2, Ctrl-C with exit code 130; neither leaves half a
 file.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, TextIO, get_args, get_type_hints
 from . import __version__
 from .config import SyncOptions
 from .errors import UserError
+from .evaluation.command import add_commands, run_command
 
 _DEMO_FOLDER = "omnisync_demo"
 # Which letters a field of SyncOptions is set by; the help text is the field's own docstring.
@@ -31,9 +33,14 @@ _CHOSEN = (
     ("churn", "noise injected again by phase; 0 is deterministic"),
     ("region", "auto, full, x,y,w,h in pixels, or a JSON file with one box per frame"),
     ("speaker", "whose mouth auto follows: auto, left, right, largest, or x,y in pixels"),
+    ("occlusion", "auto keeps what covers the mouth in front of the edit; off does not look"),
     ("length", "when voice and video differ in length (see `omnisync sync --help` end)"),
     ("window", "frames that the network sees at once"),
     ("overlap", "frames that neighbouring windows share"),
+    ("flow", "optical flow: auto, lucas_kanade, or a file of FlowNet3D weights"),
+    ("keyframe_interval", "every how many frames a source keyframe anchors the face; 0 is never"),
+    ("identity_floor", "likeness to the keyframe below which a window is edited again, 0 to 1"),
+    ("replay", "frames of past windows that the network remembers; 0 is none"),
 )
 _LENGTHS = """lengths:
   silence  keep the video's length: silence after a shorter voice, a longer one is cut (default)
@@ -93,6 +100,17 @@ def _parser() -> argparse.ArgumentParser:
         "--compare", type=Path, metavar="FILE", help="also write source and result side by side"
     )
     sync.add_argument(
+        "--sound", type=Path, metavar="FILE", help="what the output plays instead of the voice"
+    )
+    sync.add_argument(
+        "--other",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("SPEAKER", "VOICE"),
+        help="another person in the picture (as --speaker names them) and their voice; repeatable",
+    )
+    sync.add_argument(
         "--resume",
         action="store_true",
         help="keep finished windows beside the output; after a stop or a kill, the same command "
@@ -113,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         help="CSV with a header, or JSON Lines: video, audio, output, and any option of sync",
     )
     batch.add_argument("--workers", type=int, help="processes (default: one for each device)")
+    batch.add_argument(
+        "--cluster", choices=("ray",), default="", help="spread them over a cluster (extra cluster)"
+    )
     hints, defaults = get_type_hints(SyncOptions), {f.name: f.default for f in fields(SyncOptions)}
     for name, text in _CHOSEN:
         sync.add_argument(
@@ -133,19 +154,42 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--dtype", choices=("float32", "bfloat16", "float16"), default="float32"
         )
+    prepare = commands.add_parser(
+        "prepare",
+        help="make training data of talking videos, pictures or a rigged head (extra `train`)",
+        epilog="Your files stay as they are. Train only on what you have the rights for.",
+    )
+    prepare.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        help="folder of videos and pictures (LRS2, VoxCeleb2, CelebA-HQ ... as they come), corpus "
+        "folder with landmarks.npz, or facekit.npz to render; none: only hear with a new voice",
+    )
+    prepare.add_argument("--voice", type=Path, required=True, help="voice.safetensors of training")
+    prepare.add_argument("-o", "--output", type=Path, required=True, help="training folder")
+    prepare.add_argument("--model", default="mini", help="preset to be trained (default mini)")
+    prepare.add_argument("--seed", type=int, default=1, help="of rendered pairs (default 1)")
+    prepare.add_argument("--clips", type=int, default=500, help="clips to render (default 500)")
     train = commands.add_parser(
         "train",
         help="train a model on prepared data (needs the extra `train`)",
         epilog="Many processes: torchrun --nproc-per-node N -m omnisync_core.cli train ...",
     )
     train.add_argument(
-        "recipe", nargs="?", help="a TOML file, or the name of one that ships: small"
+        "recipe", nargs="?", help="a TOML file, or the name of one that ships: small, paper, seed"
     )
-    train.add_argument("--data", type=Path, help="folder filled by omnisync_core.training.prepare")
+    train.add_argument("--data", type=Path, help="training folder (see CONTRIBUTING.md)")
     train.add_argument("--voice", type=Path, help="voice.safetensors of the voice trainer")
     train.add_argument("--weights", type=Path, help="weights to begin with")
+    train.add_argument(
+        "--embedder",
+        help="face embedder of an identity loss: a TorchScript file, or locator for the likeness "
+        "that ships",
+    )
     train.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
     train.add_argument("--plot", action="store_true", help="only draw the curves of that folder")
+    add_commands(commands)
     return parser
 
 
@@ -190,6 +234,8 @@ def _sync(arguments: argparse.Namespace) -> None:
         arguments.output,
         options=options,
         callback=ProgressBar(sys.stderr),
+        sound=arguments.sound,
+        others=arguments.other,
         compare=arguments.compare,
         work=work_folder(arguments.output) if arguments.resume else None,
     )
@@ -197,6 +243,8 @@ def _sync(arguments: argparse.Namespace) -> None:
     text = f"{arguments.output}: {summary.frames} frames, {summary.edited} edited"
     if passed:
         text += f", {passed} without a visible mouth passed through unchanged"
+    if summary.damaged:
+        text += ", in a video that is damaged in places (frames there are missing or patched up)"
     sys.stdout.write(f"{text} ({time.monotonic() - started:.1f} s)\n")
 
 
@@ -214,6 +262,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     arguments.video, arguments.audio = folder / "character.mp4", folder / "voice.wav"
     arguments.compare = arguments.output / "compare.mp4"
     arguments.lossless = arguments.resume = False
+    arguments.sound, arguments.other = None, []
     arguments.output = arguments.output / "result.mp4"
     _sync(arguments)
     sys.stdout.write(f"Side by side with the source: {arguments.compare}\n")
@@ -236,6 +285,7 @@ def _batch(arguments: argparse.Namespace) -> int:
         devices=[str(_device(name)) for name in arguments.device.split(",")],
         workers=arguments.workers,
         dtype=getattr(torch, arguments.dtype),
+        cluster=arguments.cluster,
     )
     failed = 0
     for done, outcome in enumerate(outcomes, ready + 1):
@@ -247,15 +297,44 @@ def _batch(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _prepare(arguments: argparse.Namespace) -> None:
+    try:
+        from .training.prepare import prepare
+    except ModuleNotFoundError as error:
+        raise _training_extra(error) from None
+    kept, dropped = 0, Counter()
+    for verdict in prepare(
+        arguments.source,
+        arguments.output,
+        arguments.voice,
+        model=arguments.model,
+        seed=arguments.seed,
+        clips=arguments.clips,
+    ):
+        kept += verdict.kept
+        if not verdict.kept:
+            dropped[verdict.why.split(" (")[0]] += 1
+        word = "kept" if verdict.kept else "dropped"
+        sys.stdout.write(f"{verdict.name}: {word}: {verdict.why}\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"{arguments.output}: {kept} kept, {dropped.total()} dropped\n")
+    for why, times in dropped.most_common():
+        sys.stdout.write(f"  {times} dropped: {why}\n")
+
+
+def _training_extra(error: ModuleNotFoundError) -> UserError:
+    return UserError(
+        f"Training needs the package {error.name}; in the clone of OmniSync run "
+        'pip install ".[train]".'
+    )
+
+
 def _train(arguments: argparse.Namespace) -> None:
     try:
         from .training.plot import plot_run
         from .training.recipe import read_recipe, run_recipe
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"Training needs the package {error.name}; in the clone of OmniSync run "
-            'pip install ".[train]".'
-        ) from None
+        raise _training_extra(error) from None
     if arguments.plot:
         sys.stdout.write(f"{plot_run(arguments.output)}\n")
         return
@@ -267,6 +346,7 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.voice,
         arguments.output,
         weights=arguments.weights,
+        embedder=arguments.embedder,
     )
     sys.stdout.write(f"{weights}: try it with `omnisync sync ... --model {weights}`\n")
 
@@ -275,7 +355,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        commands = {"sync": _sync, "demo": _demo, "batch": _batch, "train": _train}
+        commands = {"sync": _sync, "demo": _demo, "batch": _batch}
+        commands |= {"prepare": _prepare, "train": _train}
+        commands |= dict.fromkeys(("bench", "report", "bench-order"), run_command)
         return commands[arguments.command](arguments) or 0
     except UserError as error:
         sys.stderr.write(f"omnisync: {error}\n")

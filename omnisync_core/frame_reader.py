@@ -31,9 +31,10 @@ def read_frames(
 ) -> Iterator[np.ndarray]:
     """Frames `start` to `stop` (exclusive; None: the end) as uint8 [height, width, 3].
 
-    Every decoded frame comes once, whatever its time stamp says. `info` is the file's own
-    `probe_video`, which is looked up when absent. Closing the iterator ends ffmpeg. Raises
-    UserError as `probe_video` does, and when the file yields fewer frames than it did then.
+    Every decoded frame comes once, whatever its time stamp says, at the size of the first one.
+    `info` is the file's own `probe_video`, which is looked up when absent. Closing the iterator
+    ends ffmpeg. Raises UserError as `probe_video` does, and when the file yields fewer frames than
+    it did then.
     """
     info = info or probe_video(path)
     stop = info.frames if stop is None else min(stop, info.frames)

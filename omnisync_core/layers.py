@@ -38,7 +38,8 @@ def _turn(x: Tensor, positions: tuple[Tensor, Tensor]) -> Tensor:
 class Attention(nn.Module):
     """Multi-head attention with RMS-normalised queries and keys; to itself or to a context.
 
-    forward(x [b n d], context [b m c] | None, positions of x | None) -> [b n d]
+    forward(x [b n d], context [b m c] | None, positions of x | None, positions of the context
+    | None: those of x) -> [b n d]
     """
 
     def __init__(self, width: int, heads: int, *, context_width: int | None = None) -> None:
@@ -56,6 +57,7 @@ class Attention(nn.Module):
         context: Tensor | None = None,
         *,
         positions: tuple[Tensor, Tensor] | None = None,
+        context_positions: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         query = rearrange(self.to_query(x), "b n (h e) -> b h n e", h=self.heads)
         key, value = rearrange(
@@ -66,7 +68,7 @@ class Attention(nn.Module):
         )
         query, key = self.norm_query(query), self.norm_key(key)
         if positions is not None:
-            query, key = _turn(query, positions), _turn(key, positions)
+            query, key = _turn(query, positions), _turn(key, context_positions or positions)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.out(rearrange(mixed, "b h n e -> b n (h e)"))
 

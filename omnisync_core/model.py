@@ -15,15 +15,18 @@ from torch import Tensor, nn
 
 from .audio import AudioEncoder, Voiceprint, frame_windows
 from .config import ModelConfig
+from .replay import Replay
 from .transformer import VideoTransformer
 
 
 @dataclass(frozen=True)
 class FrameAudio:
-    """What the network hears, per frame."""
+    """What the network hears: one sound, for frames at certain times."""
 
-    windows: Tensor
-    """[f k a]: tokens around each frame's own time stamp."""
+    tokens: Tensor
+    """[m a]: the whole sound, 50 tokens a second."""
+    reach: int
+    """Tokens that a frame hears on either side of its own time."""
     summary: Tensor
     """[a]: the sound without its order in time (the mean token), for guidance."""
     voiceprint: Tensor
@@ -33,7 +36,17 @@ class FrameAudio:
 
     def span(self, start: int, stop: int) -> FrameAudio:
         """The audio of frames start..stop - 1."""
-        return replace(self, windows=self.windows[start:stop], times=self.times[start:stop])
+        return replace(self, times=self.times[start:stop])
+
+    def at(self, frames: Sequence[int]) -> FrameAudio:
+        """The audio of those frames, in their order."""
+        return replace(self, times=self.times[torch.as_tensor(frames)])
+
+    @property
+    def windows(self) -> Tensor:
+        """[f k a]: tokens around each frame's own time stamp. Made when asked for, for a span: of
+        all frames of half an hour they would fill half a gigabyte."""
+        return frame_windows(self.tokens, self.times, reach=self.reach)
 
 
 class OmniSync(nn.Module):
@@ -53,7 +66,8 @@ class OmniSync(nn.Module):
         device = self.silence.device
         tokens = self.encoder.encode(waveform.to(device))
         return FrameAudio(
-            windows=frame_windows(tokens, times, reach=self.config.audio_reach),
+            tokens=tokens,
+            reach=self.config.audio_reach,
             summary=tokens.mean(0),
             voiceprint=self.voiceprint(tokens[None])[0],
             times=times.to(device, torch.float32),
@@ -61,21 +75,29 @@ class OmniSync(nn.Module):
 
     @torch.no_grad()
     def velocities(
-        self, x_t: Tensor, t: float, source: Tensor, audio: FrameAudio, names: Sequence[str]
+        self,
+        x_t: Tensor,
+        t: float,
+        source: Tensor,
+        audio: FrameAudio,
+        names: Sequence[str],
+        replay: Replay | None = None,
     ) -> list[Tensor]:
         """Velocities [1 f 3 h w] under the named conditions, as one batch through the network.
 
         names: among "none" (no audio), "unordered" (audio without its order), "audio" (all of it).
+        replay: past frames that these see, and that these join; the names must stay the same.
         v = (x_t - x) / t from the predicted clean frames x. Training clips the division near t = 0;
         here it is exact, since a step then moves x_t towards x and never past it, and the last one
         ends on x instead of leaving some noise.
         """
-        frames, window = audio.windows.shape[:2]
+        windows = audio.windows
+        frames, window = windows.shape[:2]
         spread = lambda token: repeat(token, "a -> f k a", f=frames, k=window)  # noqa: E731
         heard = {
             "none": (spread(self.silence), torch.zeros_like(audio.voiceprint)),
             "unordered": (spread(audio.summary), audio.voiceprint),
-            "audio": (audio.windows, audio.voiceprint),
+            "audio": (windows, audio.voiceprint),
         }
         count = len(names)
         # The weights may be in half precision; the sampler's own sums are not.
@@ -86,6 +108,7 @@ class OmniSync(nn.Module):
             torch.stack([heard[name][0] for name in names]),
             torch.stack([heard[name][1] for name in names]),
             repeat(audio.times, "f -> n f", n=count),
+            replay,
         )
         velocity = (x_t - clean.to(x_t)) / t
         return list(rearrange(velocity, "n f c h w -> n 1 f c h w"))

@@ -6,12 +6,11 @@ the clean frames x [b f 3 h w].
 
 A diffusion transformer (Peebles and Xie 2023) on raw pixels that predicts the clean picture (Li and
 He 2025, "Back to basics", section 4: with patches this small any prediction trains, the clean
-picture best). The source enters by channel concatenation and the output is the source plus a
-residual whose last layer starts at zero (new colours, how much of the source goes, how much of
-the noisy frame is taken): untrained, the model is the identity. Attention is
-factorised: within a frame, then across the frames of the window at the same place. Every block is
-modulated (adaLN-Zero) by time, voiceprint and the frame's own sound, and reads the frame's audio
-window by cross-attention.
+picture best). The source enters by channel concatenation and the output is the source, moved and
+drawn over (decoder.py): untrained, the model is the identity. Attention is factorised: within a
+frame, then across the frames of the window at the same place (and those of past windows, with a
+replay.Replay). Every block is modulated (adaLN-Zero) by time, voiceprint and the frame's own sound,
+and reads the frame's audio window by cross-attention.
 """
 
 from __future__ import annotations
@@ -23,8 +22,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .config import ModelConfig
+from .decoder import Decoder
 from .errors import UserError
 from .layers import Attention, FeedForward, TimeEmbedding, rotary
+from .replay import Recall, Replay
 
 # Positions in time are counted in frames at 25 a second, so that the same motion has the same
 # positions at any frame rate.
@@ -87,14 +88,20 @@ class Block(nn.Module):
         audio: Tensor,  # [bf k a]
         in_space: tuple[Tensor, Tensor],
         in_time: tuple[Tensor, Tensor],
+        recall: Recall | None = None,
+        in_all_time: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
+        """recall, in_all_time: brings past frames to the attention in time, and the positions of
+        past and present."""
         frames, tokens = len(in_time[0]), x.shape[1]
         shift1, scale1, gate1, shift2, scale2, gate2, shift3, scale3, gate3 = rearrange(
             self.modulation(F.silu(condition)), "bf (parts d) -> parts bf 1 d", parts=9
         )
         x = x + gate1 * self.space(_modulate(x, shift1, scale1), positions=in_space)
         y = rearrange(_modulate(x, shift2, scale2), "(b f) n d -> (b n) f d", f=frames)
-        y = rearrange(self.time(y, positions=in_time), "(b n) f d -> (b f) n d", n=tokens)
+        known = recall(y) if recall else None
+        y = self.time(y, known, positions=in_time, context_positions=in_all_time)
+        y = rearrange(y, "(b n) f d -> (b f) n d", n=tokens)
         x = x + gate2 * y
         x = x + self.sound(self.norm_sound(x), audio)
         return x + gate3 * self.feed(_modulate(x, shift3, scale3))
@@ -117,13 +124,7 @@ class VideoTransformer(nn.Module):
             nn.Linear(window * config.audio_width, width), nn.SiLU(), nn.Linear(width, width)
         )
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
-        self.out = nn.Linear(width, config.detail_width * patch * patch)
-        # Two convolutions across the patch borders, or the 8-pixel grid shows in the result.
-        self.detail = nn.Conv2d(config.detail_width + 6, config.detail_width, 3, padding=1)
-        # New colours (3), how much of the source they replace (1), how much of x_t is taken (1).
-        self.residual = nn.Conv2d(config.detail_width, 5, 3, padding=1)
-        for parameter in self.residual.parameters():
-            nn.init.zeros_(parameter)
+        self.decoder = Decoder(config)
 
     def forward(
         self,
@@ -133,7 +134,22 @@ class VideoTransformer(nn.Module):
         audio: Tensor,
         voiceprint: Tensor,
         times: Tensor,
+        replay: Replay | None = None,
     ) -> Tensor:
+        """replay: the past that attention in time sees as well; it notes these frames."""
+        return self.draw(x_t, source, t, audio, voiceprint, times, replay)[0]
+
+    def draw(
+        self,
+        x_t: Tensor,
+        source: Tensor,
+        t: Tensor,
+        audio: Tensor,
+        voiceprint: Tensor,
+        times: Tensor,
+        replay: Replay | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and the flow [b f 2 h/2 w/2] in pixels along which the source was read."""
         patch = self.config.patch
         frames, _, height, width = x_t.shape[1:]
         if height % patch or width % patch:
@@ -156,25 +172,23 @@ class VideoTransformer(nn.Module):
         in_space = rotary(grid, self.config.width // self.config.heads)
         # One clock for the batch: windows of a batch share their frame spacing.
         clock = (times[0] - times[0, 0]) * _POSITIONS_PER_SECOND
-        in_time = rotary(clock[:, None], self.config.width // self.config.heads)
+        past = self._past_clock(clock, replay.past(float(t[0])) if replay else 0)
+        turns = rotary(torch.cat([past, clock])[:, None], self.config.width // self.config.heads)
+        in_time = (turns[0][len(past) :], turns[1][len(past) :])
         sound = rearrange(audio, "b f k a -> (b f) k a")
         again = self.checkpointing and torch.is_grad_enabled()
-        for block in self.blocks:
-            inputs = (x, condition, sound, in_space, in_time)
+        for i, block in enumerate(self.blocks):
+            recall = replay.recall(float(t[0]), i) if replay else None
+            inputs = (x, condition, sound, in_space, in_time, recall, turns)
             x = checkpoint(block, *inputs, use_reentrant=False) if again else block(*inputs)
-        features = rearrange(
-            self.out(F.layer_norm(x, x.shape[-1:])),
-            "bf (y x) (c p q) -> bf c (y p) (x q)",
-            y=height // patch,
-            p=patch,
-            q=patch,
-        )
-        drawn = self.residual(F.silu(self.detail(torch.cat([features, both], dim=1))))
-        drawn = rearrange(drawn, "(b f) c h w -> b f c h w", f=frames)
-        colour, replaced, taken = drawn[:, :, :3], drawn[:, :, 3:4], drawn[:, :, 4:]
-        # Two shares say where the old mouth goes and where x_t shows the new one. Without them the
-        # tokens would have to carry every old pixel, negated: runs without them kept the old lips.
-        return source + colour - replaced * source + taken * (estimate - source)
+        clean, flow = self.decoder(F.layer_norm(x, x.shape[-1:]), both)
+        return tuple(rearrange(one, "(b f) c h w -> b f c h w", f=frames) for one in (clean, flow))
+
+    def _past_clock(self, clock: Tensor, frames: int) -> Tensor:
+        """Positions [frames] of remembered frames: just before the window, a frame apart. However
+        long ago the first one was, no distance is larger than the memory."""
+        step = (clock[1] - clock[0]).abs() if len(clock) > 1 else torch.ones_like(clock[0])
+        return clock[0] - step * torch.arange(frames, 0, -1, device=clock.device)
 
     def _grid(self, rows: int, columns: int, device: torch.device) -> Tensor:
         """Rows and columns [n 2] of the patches, from the middle: another size keeps its centre."""

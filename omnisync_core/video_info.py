@@ -26,6 +26,11 @@ _FRAME = re.compile(
     r"\bn: *\d+ pts: *(-?\d+|NOPTS)\b.*?\bduration: *(-?\d+|NOPTS)\b"
     r".*?\bsar:(\d+)/(\d+) s:(\d+)x(\d+) "
 )
+# What decoders and demuxers say of a stretch that they cannot make sense of.
+_DAMAGE = re.compile(
+    r"Error submitting packet|Error while decoding|corrupt decoded frame|concealing \d+|"
+    r"exceeds containing master element"
+)
 _COLOUR = re.compile(r"\bcolor_(space|primaries|trc):(\S+)")
 _CONTAINER = re.compile(r"^Input #0, (\S+), from")
 MATRICES = {
@@ -73,7 +78,8 @@ class VideoInfo:
     """One video file as a player shows it."""
 
     width: int
-    """Pixels, after rotation, before the pixel aspect."""
+    """Pixels, after rotation, before the pixel aspect. Of the first frame: where a video changes
+    its size half-way, `read_frames` scales the rest to it."""
     height: int
     """Pixels, after rotation."""
     frames: int
@@ -87,6 +93,9 @@ class VideoInfo:
     has_audio: bool
     duration: float
     """Seconds, to the end of the last frame."""
+    damaged: bool = False
+    """Whether parts in the middle cannot be decoded: their frames are missing (the one before
+    lasts as long) or patched up by the decoder; `times` and the sound stay in step."""
     display: Display = Display()
     clock_start: float | None = None
     """Time of the first frame on ffmpeg's clock of the file; None where time stamps are missing
@@ -101,6 +110,7 @@ class FrameLog:
     ticks: array = field(default_factory=lambda: array("q"))
     lost_stamp: bool = False
     cut_off: bool = False
+    damaged: bool = False
     time_base: Fraction = Fraction(0)
     nominal: Fraction = Fraction(0)
     first: re.Match[str] | None = None
@@ -125,6 +135,7 @@ class FrameLog:
         if len(self.colour) < 3:
             self.colour.update(_COLOUR.findall(line))
         self.cut_off |= is_cut_off(line)
+        self.damaged |= _DAMAGE.search(line) is not None
         if not self.first:
             self.head.append(line)
 
@@ -168,6 +179,7 @@ def _probe(path: Path, size: int, modified: int) -> VideoInfo:
         variable_rate=variable,
         has_audio=any(is_stream(line, "Audio") for line in log.head),
         duration=float(times[-1]) + last if variable else float(len(times) / rate),
+        damaged=log.damaged,
         display=_display(log),
         clock_start=log.first_time if stamped else None,
     )

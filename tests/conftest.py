@@ -10,10 +10,12 @@ def tiny() -> ModelConfig:
     """The mini preset, so small that a test takes milliseconds."""
     return preset(
         "mini",
+        patch=8,
         width=32,
         heads=2,
         depth=2,
         detail_width=4,
+        crop=96,
         audio_width=32,
         audio_heads=2,
         audio_depth=2,

@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -67,6 +68,26 @@ def test_two_workers_give_the_bytes_of_one(folder: Path, capsys) -> None:
     assert len(list(two.parent.iterdir())) == 4  # the manifest and three clips
 
 
+def test_two_workers_of_a_cluster_give_the_bytes_of_one_here(folder: Path, capsys) -> None:
+    pytest.importorskip("ray", reason="needs the extra `cluster`")
+    one, two = _manifest(folder, "one"), _manifest(folder, "two", broken=True)
+    assert _batch(folder, one) == 0
+    assert _batch(folder, two, "--cluster", "ray", "--workers", "2") == 1
+    assert "out1.mkv: failed: " in capsys.readouterr().out
+    for name in ("out0.mkv", "out2.mkv"):
+        assert (one.parent / name).read_bytes() == (two.parent / name).read_bytes()
+    two.write_text(two.read_text().replace("900", "12"))  # and an interrupted manifest goes on
+    assert _batch(folder, two, "--cluster", "ray") == 0
+    assert "2 of 3 outputs exist already" in capsys.readouterr().out
+    assert (one.parent / "out1.mkv").read_bytes() == (two.parent / "out1.mkv").read_bytes()
+
+
+def test_a_cluster_without_its_extra_is_one_sentence(folder: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert _batch(folder, _manifest(folder, "jobs"), "--cluster", "ray") == 2
+    assert "extra `cluster`" in capsys.readouterr().err
+
+
 def test_a_clip_that_fails_does_not_stop_the_others_and_the_next_run_does_the_rest(
     folder: Path, capsys
 ) -> None:
@@ -89,6 +110,12 @@ def test_json_lines_are_read_and_paths_are_relative_to_the_manifest(folder: Path
     (job,) = read_manifest(folder / "jobs.jsonl")
     assert job.video == folder / "clip0.mp4" and job.output == folder / "o.mp4"
     assert job.options == SyncOptions(tau=0.5, seed=3)
+
+
+def test_boxes_lie_beside_the_manifest_as_all_paths_do(folder: Path) -> None:
+    row = {"video": "clip0.mp4", "audio": "voice.mkv", "output": "o.mp4", "region": "boxes.json"}
+    (folder / "jobs.jsonl").write_text(json.dumps(row))
+    assert read_manifest(folder / "jobs.jsonl")[0].options.region == str(folder / "boxes.json")
 
 
 @pytest.mark.parametrize(

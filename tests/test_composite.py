@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from omnisync_core.composite import BORDER, paste_crop, side_by_side, take_crop
+from omnisync_core.composite import BORDER, paste_crop, paste_mask, side_by_side, take_crop
 from omnisync_core.region import Box
 
 BOXES = [
@@ -193,3 +193,14 @@ def test_side_by_side_puts_the_source_on_the_left(frame):
 def test_nonsense_is_refused(frame, wrong):
     with pytest.raises(ValueError, match="expected"):
         wrong(frame, torch.zeros(3, 8, 8))
+
+
+def test_a_mask_lies_in_the_frame_where_the_crop_was_taken():
+    frame = np.zeros((60, 80, 3), np.uint8)
+    frame[20:30, 40:60] = 255
+    box = Box(50.0, 28.0, 40.0)
+    mask = (take_crop(frame, box, 40)[0] + 1) / 2
+    placed = paste_mask(mask, box, 60, 80)
+    assert placed.shape == (60, 80)
+    assert torch.allclose(placed, torch.from_numpy(frame[..., 0] / 255.0).float(), atol=0.05)
+    assert not paste_mask(mask, Box(-90.0, 0.0, 40.0), 60, 80).any()

@@ -2,9 +2,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnisync_core.audio import frame_windows
+from omnisync_core.config import Length
 from omnisync_core.length_plan import match_length
 from omnisync_core.video_info import VideoInfo
 
@@ -100,3 +103,43 @@ def test_a_longer_sound_is_covered_and_by_less_than_a_frame(
 def test_nonsense_is_refused(mode: str, seconds: float):
     with pytest.raises(ValueError, match="expected a"):
         match_length(even(), seconds, mode)
+
+
+HALF_AN_HOUR = 1800
+RATES = [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(30)]
+
+
+def _heard_at(times: np.ndarray) -> np.ndarray:
+    """When the network hears each frame, in seconds: of tokens that are their own numbers."""
+    tokens = torch.arange(50 * HALF_AN_HOUR + 100, dtype=torch.float32)[:, None]
+    windows = frame_windows(tokens, torch.from_numpy(times).float(), reach=2)
+    return windows[:, 2, 0].double().numpy() / 50
+
+
+@pytest.mark.parametrize("rate", [*RATES, Fraction(60000, 1001)])
+@pytest.mark.parametrize("mode", ["silence", "loop"])
+def test_after_half_an_hour_picture_and_sound_are_less_than_half_a_frame_apart(
+    rate: Fraction, mode: Length
+):
+    frames = round(HALF_AN_HOUR * rate)
+    shown = frames if mode == "silence" else frames // 7  # a loop adds the same lengths up again
+    plan = match_length(even(shown, rate=rate), HALF_AN_HOUR, mode)
+    assert abs(len(plan.frames) - frames) <= 1
+    exact = np.arange(len(plan.frames)) * (rate.denominator / rate.numerator)
+    assert np.abs(plan.times - exact).max() < 1e-6
+    assert abs(plan.duration - float(len(plan.frames) / rate)) < 1e-6
+    assert np.abs(_heard_at(plan.times) - exact).max() < 0.02 / rate
+
+
+@pytest.mark.parametrize("mode", ["silence", "loop"])
+def test_an_uneven_rate_does_not_drift_in_half_an_hour(mode: Length):
+    count = 30 * HALF_AN_HOUR if mode == "silence" else 30 * HALF_AN_HOUR // 7
+    lasts = np.random.default_rng(0).integers(20, 48, count) / 1000  # whole ticks of 1 ms
+    times = np.concatenate([[0.0], np.cumsum(lasts[:-1])])
+    info = _info(times, float(lasts.sum()), rate=Fraction(30), variable=True)
+    plan = match_length(info, HALF_AN_HOUR, mode)
+    rounds, place = np.divmod(np.arange(len(plan.frames)), count)
+    exact = rounds * lasts.sum() + times[place]
+    assert np.abs(plan.times - exact).max() < 1e-6
+    shown = exact < HALF_AN_HOUR
+    assert np.abs(_heard_at(plan.times) - exact)[shown].max() < 1e-3

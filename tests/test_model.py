@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -52,7 +54,7 @@ def test_without_audio_nothing_of_the_voice_gets_through(tiny_model: OmniSync) -
 
 def test_unordered_audio_does_not_tell_the_order(tiny_model: OmniSync) -> None:
     (noisy, source), audio = _noisy_and_source(), _audio(tiny_model)
-    turned = FrameAudio(audio.windows.flip(0), audio.summary, audio.voiceprint, audio.times)
+    turned = replace(audio, tokens=audio.tokens.flip(0))
     names = ["unordered", "audio"]
     before = tiny_model.velocities(noisy, 0.7, source, audio, names)
     after = tiny_model.velocities(noisy, 0.7, source, turned, names)
@@ -62,14 +64,14 @@ def test_unordered_audio_does_not_tell_the_order(tiny_model: OmniSync) -> None:
 def test_another_voiceprint_does_not_touch_an_untrained_picture(tiny: ModelConfig) -> None:
     model, (noisy, source) = OmniSync(tiny), _noisy_and_source()
     audio = _audio(model)
-    swapped = FrameAudio(audio.windows, audio.summary, -audio.voiceprint, audio.times)
+    swapped = replace(audio, voiceprint=-audio.voiceprint)
     one, other = (model.velocities(noisy, 0.9, source, a, ["audio"])[0] for a in (audio, swapped))
     assert torch.equal(one, other)
 
 
 def test_another_voiceprint_changes_less_than_another_picture(tiny_model: OmniSync) -> None:
     (noisy, source), audio = _noisy_and_source(), _audio(tiny_model)
-    swapped = FrameAudio(audio.windows, audio.summary, -audio.voiceprint, audio.times)
+    swapped = replace(audio, voiceprint=-audio.voiceprint)
 
     def clean(pictures: Tensor, heard: FrameAudio) -> Tensor:
         return noisy - 0.9 * tiny_model.velocities(noisy, 0.9, pictures, heard, ["audio"])[0]

@@ -95,7 +95,7 @@ def test_large_pictures_are_solved_at_half_the_size_and_in_full_pixels():
 
 
 def test_without_opencv_the_fallback_answers(monkeypatch):
-    monkeypatch.setattr(optical_flow, "_opencv", lambda: None)
+    monkeypatch.setattr(optical_flow, "opencv", lambda: None)
     previous, current = texture(), texture().roll(2, dims=1)
     assert torch.equal(dense_flow(previous, current), lucas_kanade(previous, current))
 

@@ -6,6 +6,8 @@ In: clean prediction, truth [b f 3 h w] in [-1, 1], flow time t [b], mouth centr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +19,8 @@ _WEIGHT_FLOOR = 0.8
 # The mouth takes 40 % of the standard crop's width; the weight falls off over half of that.
 _MOUTH_SIGMA = 0.17
 _MOUTH_WEIGHT = 6.0
+# Above this flow time a clean prediction is too blurred to show whose face it is.
+_KNOWN_BELOW = 0.5
 
 
 def mouth_weight(mouth: Tensor, height: int, width: int) -> Tensor:
@@ -49,6 +53,14 @@ def edge_loss(clean: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
+def flow_loss(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean distance in pixels of the flow [b f 2 h w] along which the source is read from the true
+    one, which is NaN where it is unknown; weight [b f 1 h w]."""
+    known = truth.isfinite().all(2, keepdim=True)
+    error = torch.where(known, flow - truth.nan_to_num(), 0).square().sum(2, keepdim=True)
+    return ((error + 1e-4).sqrt() * weight * known).mean()
+
+
 def motion_loss(clean: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Absolute error of frame-to-frame change (a difference of differences).
 
@@ -58,3 +70,16 @@ def motion_loss(clean: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
         return clean.new_zeros(())
     error = (clean[:, 1:] - clean[:, :-1]) - (truth[:, 1:] - truth[:, :-1])
     return (error.abs() * weight[:, 1:]).mean()
+
+
+def identity_loss(
+    embed: Callable[[Tensor], Tensor], clean: Tensor, truth: Tensor, t: Tensor
+) -> Tensor:
+    """Mean of 1 - cos(embed(clean), embed(truth)) over the frames of windows with t < 0.5; 0 if
+    there are none. embed: pictures [n 3 h w] -> unit vectors [n d]."""
+    known = t < _KNOWN_BELOW
+    if not known.any():
+        return clean.new_zeros(())
+    with torch.no_grad():
+        wanted = embed(truth[known].flatten(0, 1))
+    return (1 - (embed(clean[known].flatten(0, 1)) * wanted).sum(1)).mean()

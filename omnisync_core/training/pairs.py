@@ -8,7 +8,8 @@ A hard switch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,11 +17,14 @@ import numpy as np
 
 from ..audio import TOKEN_RATE
 from ..errors import UserError
-from .real import LIPS, PACKED, PackedClip, other_moment, transplant
+from .looks import FILTERS, stylise
+from .occluders import draw_occluder
+from .real import LIPS, MARGIN, PACKED, STEADY, PackedClip, other_moment, transplant
 
 ALIGNED_ABOVE = 0.85
 """Flow time above which only pose-aligned pairs are drawn (paper: 850 of 1000)."""
 RATE = 25.0  # frames a second of both pools
+_CANDIDATES = 8  # moments of a clip among which another one is chosen
 
 
 @dataclass
@@ -28,6 +32,8 @@ class Voice:
     """Tokens [v, m, a] of one sound, v times heard (clean first, then under noise)."""
 
     tokens: np.ndarray
+    heard: bool = True
+    """False for pictures without a sound, which are trained on without audio."""
 
     def windows(self, times: np.ndarray, *, reach: int, take: int) -> np.ndarray:
         """Tokens around frame times [f] -> [f, 2 reach + 1, a]; the twin of audio.frame_windows."""
@@ -40,6 +46,11 @@ class Voice:
         return tokens[below] * (1 - share) + tokens[above] * share
 
 
+def unheard(width: int) -> Voice:
+    """The voice of pictures without a sound: one empty token of that width."""
+    return Voice(np.zeros((1, 1, width), np.float32), heard=False)
+
+
 @dataclass
 class RenderedClip:
     """Source and target [f, s, s, 3] uint8, mouth centres [f, 2], its voice and start in it (s)."""
@@ -49,18 +60,25 @@ class RenderedClip:
     mouth: np.ndarray
     voice: Voice
     start: float
+    flow: np.ndarray
+    """Packed (pack_flow): where the source has what the target shows."""
 
 
 @dataclass
 class Window:
-    """One training sample; pictures uint8 [f, s, s, 3], mouth [f, 2] in crop pixels."""
+    """One training sample; pictures uint8 [f, s, s, 3], mouth [f, 2] in crop pixels, flow f32
+    [f, s / 2, s / 2, 2]: where in pixels the source has what the target shows, NaN where that is
+    unknown (all of a real window)."""
 
     source: np.ndarray
     target: np.ndarray
     mouth: np.ndarray
+    flow: np.ndarray
     windows: np.ndarray
     summary: np.ndarray
     tokens: np.ndarray
+    heard: bool = True
+    """Whether there was a sound at all."""
 
 
 @dataclass
@@ -72,6 +90,10 @@ class Pools:
     size: int
     reach: int
     real_share: float = 0.5
+    drawn: float = 0.15
+    """Share of the windows whose pictures are drawn in one of looks.FILTERS."""
+    occluded: float = 0.15
+    """Share of the windows with something in front of the mouth."""
     real_weights: np.ndarray | None = None
     """Odds per real clip: people with few clips are drawn more often than their clips alone."""
 
@@ -82,7 +104,12 @@ class Pools:
             if self.real and (not self.rendered or rng.random() < self.real_share)
             else self._rendered(frames, rng)
         )
-        return _recolour(window, rng)
+        window = _recolour(window, rng)
+        if rng.random() < self.drawn:
+            window = _drawn(window, rng)
+        if rng.random() < self.occluded:
+            window = _in_the_way(window, rng)
+        return window
 
     def _sound(
         self, voice: Voice, times: np.ndarray, rng: np.random.Generator
@@ -100,37 +127,79 @@ class Pools:
             clip.source[span],
             clip.target[span],
             clip.mouth[span],
+            unpack_flow(clip.flow[span]),
             *self._sound(clip.voice, times, rng),
         )
 
     def _real(self, t: float, frames: int, rng: np.random.Generator) -> Window:
         clip, voice = self.real[rng.choice(len(self.real), p=self.real_weights)]
         count = len(clip.crops)
-        first = int(rng.integers(count - frames + 1))
-        other = int(rng.integers(count - frames + 1))
+        # A picture is held for the whole window.
+        first = int(rng.integers(max(1, count - frames + 1)))
+        other = _other_lips(clip, first, frames, rng)
         aligned = t > ALIGNED_ABOVE or rng.random() < 0.6
         make = transplant if aligned else other_moment
-        place = _placement(rng, self.size)
+        place = _placement(rng, self.size, clip.crops.shape[1])
         sources, targets, mouths = [], [], []
         for i in range(frames):
-            target = first + i
-            sources.append(_place(make(clip, target, other + i), place, self.size))
+            target = min(first + i, count - 1)
+            source = min(other + i, count - 1)
+            sources.append(_place(make(clip, target, source), place, self.size))
             targets.append(_place(clip.crops[target], place, self.size))
             lips = clip.landmarks[target, LIPS].mean(0)
             mouths.append(place[:, :2] @ lips + place[:, 2])
         times = np.arange(first, first + frames) / RATE
         return Window(
-            np.stack(sources), np.stack(targets), np.stack(mouths), *self._sound(voice, times, rng)
+            np.stack(sources),
+            np.stack(targets),
+            np.stack(mouths),
+            np.full((frames, self.size // 2, self.size // 2, 2), np.nan, np.float32),
+            *self._sound(voice, times, rng),
+            heard=voice.heard,
         )
 
 
-def _placement(rng: np.random.Generator, size: int) -> np.ndarray:
+def _other_lips(clip: PackedClip, first: int, frames: int, rng: np.random.Generator) -> int:
+    """Where another stretch of the clip begins: near in pose, with other lips.
+
+    The rule of MuseTalk (Zhang et al. 2024): of random moments the half nearest in pose, and of
+    those the half whose lips differ most. A pair with the same lips teaches to copy.
+    """
+    count = len(clip.crops)
+    starts = rng.integers(max(1, count - frames + 1), size=_CANDIDATES)
+    middle = frames // 2
+    shown = [min(int(start) + middle, count - 1) for start in (first, *starts)]
+    steady = np.asarray(clip.landmarks)[shown][:, STEADY]
+    pose = steady - steady.mean(1, keepdims=True)
+    near = np.argsort(np.abs(pose[1:] - pose[0]).mean((1, 2)), kind="stable")
+    near = near[: _CANDIDATES // 2]
+    lips = [_lips_of(clip, i) for i in shown]
+    unlike = np.array([np.abs(lips[k + 1] - lips[0]).mean() for k in near])
+    far = near[np.argsort(-unlike, kind="stable")[: _CANDIDATES // 4]]
+    return int(starts[rng.choice(far)])
+
+
+def _lips_of(clip: PackedClip, frame: int) -> np.ndarray:
+    """The grey surroundings of the lips, [32, 48] of about two pixels' steps, moved with the face.
+
+    Moved by the steady points, not by the lips themselves: an opening must be seen.
+    """
+    points = clip.landmarks[frame, STEADY].mean(0) - clip.landmarks[0, STEADY].mean(0)
+    x, y = np.round(clip.landmarks[0, LIPS].mean(0) + points).astype(int)
+    size = clip.crops.shape[1]
+    step = max(1, round(2 * size / PACKED))
+    left, top = (int(np.clip(v, 0, size - 48 * step)) for v in (x - 24 * step, y - 16 * step))
+    rows, columns = slice(top, top + 32 * step, step), slice(left, left + 48 * step, step)
+    return clip.crops[frame, rows, columns].mean(-1)
+
+
+def _placement(rng: np.random.Generator, size: int, packed: int) -> np.ndarray:
     """A random crop [2, 3] out of a packed crop: turned, scaled, shifted as a locator may err."""
     turn = rng.normal() * np.radians(7)
-    scale = size / (PACKED / 1.25) * rng.uniform(0.87, 1.15)
+    scale = size / (packed / MARGIN) * rng.uniform(0.87, 1.15)
     shift = rng.uniform(-0.06, 0.06, 2) * size
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    middle = np.array([PACKED / 2, PACKED / 2])
+    middle = np.array([packed / 2, packed / 2])
     return np.concatenate([matrix, (size / 2 + shift - matrix @ middle)[:, None]], axis=1)
 
 
@@ -171,29 +240,69 @@ def _recolour(window: Window, rng: np.random.Generator) -> Window:
             )
         return np.clip(values, 0, 255).astype(np.uint8)
 
-    mouth = window.mouth.copy()
+    mouth, flow = window.mouth.copy(), window.flow
     if mirrored:
         mouth[:, 0] = size - mouth[:, 0]
-    return Window(
-        change(window.source),
-        change(window.target),
-        mouth,
-        window.windows,
-        window.summary,
-        window.tokens,
-    )
+        flow = flow[:, :, ::-1] * np.array([-1, 1], np.float32)
+    source, target = change(window.source), change(window.target)
+    return replace(window, source=source, target=target, mouth=mouth, flow=flow)
+
+
+def _drawn(window: Window, rng: np.random.Generator) -> Window:
+    """Both pictures in one drawn style."""
+    style, strength = str(rng.choice(list(FILTERS))), rng.random()
+    source, target = (stylise(p, style, strength) for p in (window.source, window.target))
+    return replace(window, source=source, target=target)
+
+
+def _in_the_way(window: Window, rng: np.random.Generator) -> Window:
+    """One thing in front of both pictures, to be left as it is."""
+    thing = draw_occluder(rng, window.mouth, window.source.shape[1])
+    flow = window.flow.copy()
+    flow[thing.cover[:, ::2, ::2] > 0.1] = np.nan
+    source, target = thing.over(window.source), thing.over(window.target)
+    return replace(window, source=source, target=target, flow=flow)
+
+
+_FLOW_STEP, _HIDDEN = 0.25, -128  # pixels; a jaw moves by a fifth of a crop of 144 at the most
+
+
+def pack_flow(flow: np.ndarray) -> np.ndarray:
+    """A flow f32 [f, s, s, 2] in pixels at every other one, in steps of a quarter: int8."""
+    steps = np.clip(np.round(flow[:, ::2, ::2] / _FLOW_STEP), -127, 127)
+    return np.where(np.isfinite(steps), steps, _HIDDEN).astype(np.int8)
+
+
+def unpack_flow(packed: np.ndarray) -> np.ndarray:
+    """What pack_flow kept: f32 [f, s / 2, s / 2, 2] in pixels, NaN where it is unknown."""
+    return np.where(packed == _HIDDEN, np.nan, packed * np.float32(_FLOW_STEP)).astype(np.float32)
+
+
+def save_shard(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a folder with one .npy per array; it gets its name once it is whole."""
+    unfinished = path.with_name(f"unfinished_{path.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for name, array in arrays.items():
+        np.save(unfinished / f"{name}.npy", array)
+    shutil.rmtree(path, ignore_errors=True)
+    unfinished.rename(path)
+
+
+def load_shard(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a shard, mapped from disk: processes on one machine share them in memory."""
+    return {file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}
 
 
 def load_rendered(folder: Path, voices: dict[str, Voice]) -> list[RenderedClip]:
-    """Read the shards that render_shard wrote (npz), joining each clip with its voice."""
+    """Read the shards that render_shard wrote, joining each clip with its voice."""
     clips = []
-    for path in sorted(folder.glob("rendered_*.npz")):
-        shard = np.load(path)
-        arrays = {name: shard[name] for name in ("source", "target", "mouth", "start", "voice")}
+    for path in sorted(folder.glob("rendered_*")):
+        arrays = load_shard(path)
         if unheard := sorted(set(map(str, arrays["voice"])) - voices.keys()):
             raise UserError(
                 f"expected tokens for every sound of {path}, but {len(unheard)} are missing (first "
-                f"{unheard[0]}); run `python -m omnisync_core.training.prepare hear` again"
+                f"{unheard[0]}); run `omnisync prepare` again"
             )
         for i, name in enumerate(arrays["voice"]):
             clips.append(
@@ -203,6 +312,7 @@ def load_rendered(folder: Path, voices: dict[str, Voice]) -> list[RenderedClip]:
                     arrays["mouth"][i],
                     voices[str(name)],
                     float(arrays["start"][i]),
+                    arrays["flow"][i],
                 )
             )
     return clips

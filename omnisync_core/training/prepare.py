@@ -1,16 +1,20 @@
 """Make a training folder: rendered pairs, packed real crops, and every sound as tokens.
 
-    python -m omnisync_core.training.prepare render DATA OUT --seed 1 --clips 1000
-    python -m omnisync_core.training.prepare real DATA OUT
-    python -m omnisync_core.training.prepare hear OUT VOICE.safetensors
+`omnisync prepare SOURCE` comes here. What the source is decides:
 
-DATA holds facekit.npz and clips/train/; OUT gets rendered_*.npz, sounds_*.npz, real_*.npz and
-tokens_*.npz. `hear` comes last; again, it hears what is new, or all if the encoder is.
+- facekit.npz: pairs are rendered of its heads with synthesised voices;
+- a corpus folder (clips and landmarks.npz, as GRID's): its training part is packed;
+- any other folder: what is fit for training of its videos and pictures (talking.py).
+
+The training folder gets folders rendered_* and real_*, sounds_*.npz and tokens_*.npz. Hearing comes
+last: what is new, or all if the voice encoder is.
 """
 
 from __future__ import annotations
 
-import argparse
+import zlib
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +28,28 @@ from ..config import preset
 from ..errors import UserError
 from ..media import read_audio
 from ..model import OmniSync
-from .pairs import RATE, Pools, Voice, load_rendered
-from .real import PackedClip, pack_folder
+from .pairs import (
+    RATE,
+    Pools,
+    Voice,
+    load_rendered,
+    load_shard,
+    pack_flow,
+    save_shard,
+    unheard,
+)
+from .real import MARGIN, PackedClip, pack_folder
+from .talking import TAKE, Listener, Take, Verdict, sources_in, takes_of
 from .tts import Phone
 from .visemes import articulation, expression_weights
 from .voice import augment, synthesise_utterance
 
-FRAMES = 8
+FRAMES = 16
 """Frames of a rendered clip."""
-_CLIPS_PER_HEAD = 4
+_CLIPS_PER_HEAD = 2
 HELD_OUT = {"grid_other": 9, "grid_s1": 30}
 """The first so many clips of a corpus folder are never trained on."""
+_TAKES_PER_PACK = 100  # three quarters of a gigabyte
 _ONE_SPEAKER_CLIPS = 270  # keeps the packed crops of one face under 1 GB
 
 
@@ -71,7 +86,7 @@ def render_shard(facekit: Path, out: Path, *, seed: int, clips: int, size: int) 
         _, source_curves = _stretch(spoken[source], len(sounds[source]) / SAMPLE_RATE, rng)
         if rng.random() < 0.12:  # sources that do not speak: generated clips and stills
             source_curves = np.repeat(source_curves[:1] * (rng.random() < 0.5), FRAMES, axis=0)
-        strength = float(rng.uniform(0.75, 1.15))
+        strength = float(rng.uniform(0.9, 1.1))  # the voice cannot tell it: a narrow range
         pair = render_pair_clip(
             rng,
             head,
@@ -80,45 +95,118 @@ def render_shard(facekit: Path, out: Path, *, seed: int, clips: int, size: int) 
             size=size,
         )
         voice = f"tts_{seed}_{target}"
-        rows.append((pair["source"], pair["target"], pair["mouth"], start, voice))
-    source, target, mouth, start, voice = (np.array(column) for column in zip(*rows, strict=True))
-    np.savez(
-        out / f"rendered_{seed:03d}.npz",
-        source=source,
-        target=target,
-        mouth=mouth,
-        start=start,
-        voice=voice,
-    )
+        rows.append(
+            {
+                **{k: pair[k] for k in ("source", "target", "mouth")},
+                "start": start,
+                "voice": voice,
+                "flow": pack_flow(pair["flow"]),
+            }
+        )
+    arrays = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    save_shard(out / f"rendered_{seed:03d}", arrays)
     named: dict[str, Any] = {f"tts_{seed}_{i}": sound for i, sound in enumerate(sounds)}
     np.savez(out / f"sounds_tts_{seed:03d}.npz", **named)
 
 
-def pack_real(data: Path, out: Path) -> None:
-    """Pack the training part of every corpus folder, and its sounds."""
-    for folder in sorted((data / "clips/train").iterdir()):
-        names = list(np.load(folder / "landmarks.npz").files)[HELD_OUT.get(folder.name, 0) :]
-        packed = pack_folder(folder, names=names[:_ONE_SPEAKER_CLIPS])
-        np.savez(
-            out / f"real_{folder.name}.npz",
-            names=np.array([clip.name for clip in packed]),
-            crops=np.stack([clip.crops for clip in packed]),
-            landmarks=np.stack([clip.landmarks for clip in packed]),
+def prepare(
+    source: Path | None,
+    out: Path,
+    voice: Path,
+    *,
+    model: str = "mini",
+    seed: int = 1,
+    clips: int = 500,
+) -> Iterator[Verdict]:
+    """Make training data of a source (see above; None only hears again) in folder out.
+
+    voice: voice.safetensors of the voice trainer; model: the preset that will be trained on it;
+    seed, clips: of rendering. Yields what became of every piece, as it goes. Raises UserError for a
+    source or voice that does not fit.
+    """
+    listener = Listener(voice, model)
+    out.mkdir(parents=True, exist_ok=True)
+    if source is None:
+        pass
+    elif source.is_file():
+        render_shard(source, out, seed=seed, clips=clips, size=preset(model).crop)
+        yield Verdict(f"rendered_{seed:03d}", True, f"{clips} rendered pairs")
+    elif not source.is_dir():
+        raise UserError(
+            f"Expected a folder of videos, a corpus folder or facekit.npz; there is no {source}."
         )
-        sounds: dict[str, Any] = {
-            clip.name: np.round(read_audio(folder / f"{clip.name}.mp4") * 32767).astype(np.int16)
-            for clip in packed
-        }
-        np.savez(out / f"sounds_{folder.name}.npz", **sounds)
+    elif (source / "landmarks.npz").exists():
+        yield from _pack_corpus(source, out, listener.side)
+    else:
+        yield from _pack_videos(source, out, listener)
+    hear(out, voice, model)
+
+
+def _pack_corpus(folder: Path, out: Path, side: int) -> Iterator[Verdict]:
+    """Pack the training part of a corpus folder, and its sounds."""
+    names = list(np.load(folder / "landmarks.npz").files)
+    held = HELD_OUT.get(folder.name, 0)
+    for name in names[:held]:
+        yield Verdict(name, False, "held out for judging")
+    chosen = names[held:][:_ONE_SPEAKER_CLIPS]
+    for name in names[held:][_ONE_SPEAKER_CLIPS:]:
+        yield Verdict(name, False, f"more than {_ONE_SPEAKER_CLIPS} clips of one corpus")
+    packed = pack_folder(folder, names=chosen, side=side)
+    sounds = [read_audio(folder / f"{name}.mp4") for name in chosen]
+    takes = [Take(clip, sound) for clip, sound in zip(packed, sounds, strict=True)]
+    _save_takes(out, folder.name, takes)
+    for name in chosen:
+        yield Verdict(name, True, "with its landmarks")
+
+
+def _pack_videos(folder: Path, out: Path, listener: Listener) -> Iterator[Verdict]:
+    number, sources = count(), sources_in(folder)
+    # Folders of one name may come together in a training folder; each keeps its own packs.
+    label = f"{folder.resolve().name}_{zlib.crc32(bytes(folder.resolve())):08x}"
+    # Packs hold one kind each: heard takes, unheard ones, and pictures.
+    waiting: dict[str, list[Take]] = {}
+    for path in sources:
+        # Numbers alone, as in LRS2 and VoxCeleb2, would meet again in the next folder.
+        name = "-".join((label, *path.relative_to(folder).with_suffix("").parts))
+        for result in takes_of(path, name, listener):
+            if isinstance(result, Verdict):
+                yield result
+                continue
+            kind = "" if result.sound is not None else f"_unheard{len(result.clip.crops)}"
+            waiting.setdefault(kind, []).append(result)
+        for kind, takes in waiting.items():
+            while sum(len(take.clip.crops) for take in takes) >= _TAKES_PER_PACK * TAKE or (
+                takes and path == sources[-1]
+            ):
+                full = _TAKES_PER_PACK * TAKE // len(takes[0].clip.crops)
+                _save_takes(out, f"{label}{kind}_{next(number):03d}", takes[:full])
+                del takes[:full]
+
+
+def _save_takes(out: Path, name: str, takes: list[Take]) -> None:
+    """Write takes of one kind as a pack; unheard ones have no sounds_*.npz."""
+    arrays = {
+        "names": np.array([take.clip.name for take in takes]),
+        "crops": np.stack([take.clip.crops for take in takes]),
+        "landmarks": np.stack([take.clip.landmarks for take in takes]),
+    }
+    save_shard(out / f"real_{name}", arrays)
+    sounds: dict[str, Any] = {
+        t.clip.name: np.round(t.sound * 32767).astype(np.int16)
+        for t in takes
+        if t.sound is not None
+    }
+    if sounds:
+        np.savez(out / f"sounds_{name}.npz", **sounds)
 
 
 @torch.no_grad()
-def hear(out: Path, voice: Path) -> None:
+def hear(out: Path, voice: Path, name: str = "mini") -> None:
     """Encode every sound twice, clean and under the voice trainer's noise, as float16 tokens.
 
     One tokens_*.npz for each sounds_*.npz; those that are newer than the encoder are kept.
     """
-    model = load_encoder(voice)
+    model = load_encoder(voice, name)
     for path in sorted(out.glob("sounds_*.npz")):
         done = out / path.name.replace("sounds_", "tokens_")
         if done.exists() and done.stat().st_mtime > max(p.stat().st_mtime for p in (path, voice)):
@@ -159,55 +247,44 @@ def load_encoder(voice: Path, name: str = "mini") -> OmniSync:
     return model
 
 
-def load_pools(folder: Path) -> Pools:
-    """Everything prepared in a folder. Each real corpus weighs the same, whatever its size."""
-    config = preset("mini")
+def load_pools(*folders: Path, model: str = "mini") -> Pools:
+    """Everything prepared in some folders. Each real corpus weighs the same, whatever its size.
+
+    Raises UserError where nothing is prepared, or for another model.
+    """
+    config = preset(model)
     voices = {
         name: Voice(tokens)
+        for folder in folders
         for path in sorted(folder.glob("tokens_*.npz"))
         for name, tokens in np.load(path).items()
     }
     real, odds = [], []
-    for path in sorted(folder.glob("real_*.npz")):
-        pack = np.load(path)
+    for path in (path for folder in folders for path in sorted(folder.glob("real_*"))):
+        pack = load_shard(path)
         names, crops, landmarks = pack["names"], pack["crops"], pack["landmarks"]
+        heard = "_unheard" not in path.name
         for i, name in enumerate(names):
-            real.append((PackedClip(str(name), crops[i], landmarks[i]), voices[str(name)]))
+            voice = voices[str(name)] if heard else unheard(config.audio_width)
+            real.append((PackedClip(str(name), crops[i], landmarks[i]), voice))
             odds.append(1 / len(names))
     weights = np.array(odds) / sum(odds) if odds else None
+    rendered = [clip for folder in folders for clip in load_rendered(folder, voices)]
+    sides = {c.source.shape[1] for c in rendered} | {
+        round(clip.crops.shape[1] / MARGIN) for clip, _ in real
+    }
+    widths = {voice.tokens.shape[-1] for voice in voices.values()}
+    if not sides or sides != {config.crop} or widths - {config.audio_width}:
+        found = f"crops of {sorted(sides)} with {sorted(widths)} numbers a token"
+        raise UserError(
+            f"Expected data prepared for {model!r} (crops of {config.crop} pixels with "
+            f"{config.audio_width} numbers a token) in {', '.join(map(str, folders))}; got "
+            f"{found if sides else 'nothing'}. Run `omnisync prepare ... --model {model}` first."
+        )
     return Pools(
-        rendered=load_rendered(folder, voices),
+        rendered=rendered,
         real=real,
         size=config.crop,
         reach=config.audio_reach,
         real_weights=weights,
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make a training folder.")
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    render = kinds.add_parser("render")
-    render.add_argument("data", type=Path)
-    render.add_argument("out", type=Path)
-    render.add_argument("--seed", type=int, default=1)
-    render.add_argument("--clips", type=int, default=1000)
-    real = kinds.add_parser("real")
-    real.add_argument("data", type=Path)
-    real.add_argument("out", type=Path)
-    listen = kinds.add_parser("hear")
-    listen.add_argument("out", type=Path)
-    listen.add_argument("voice", type=Path)
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.kind == "render":
-        facekit, size = arguments.data / "facekit.npz", preset("mini").crop
-        render_shard(facekit, arguments.out, seed=arguments.seed, clips=arguments.clips, size=size)
-    elif arguments.kind == "real":
-        pack_real(arguments.data, arguments.out)
-    else:
-        hear(arguments.out, arguments.voice)
-
-
-if __name__ == "__main__":
-    main()

@@ -24,7 +24,8 @@ from .voice import GRID_LANDMARKS
 
 # Packed crops are wider than the standard crop, so that training can shift, scale and turn them.
 MARGIN = 1.25
-PACKED = 120
+PACKED = 180
+"""Side of packed crops for `mini`; those of other models are larger or smaller (packed_side)."""
 _INDEX = {number: i for i, number in enumerate(GRID_LANDMARKS)}
 _EYES = ((33, 133), (362, 263))
 _MOUTH = (61, 291, 13, 14)
@@ -40,11 +41,16 @@ _NOSE = [_INDEX[n] for n in (98, 2, 327)]
 
 @dataclass
 class PackedClip:
-    """Crops [f, 120, 120, 3] uint8 and landmarks [f, 96, 2] in crop pixels, 25 frames a second."""
+    """Crops [f, s, s, 3] uint8 and landmarks [f, 96, 2] in crop pixels, 25 frames a second."""
 
     name: str
     crops: np.ndarray
     landmarks: np.ndarray
+
+
+def packed_side(crop: int) -> int:
+    """Side of the packed crops of a model whose own crops have that side: 180 for 144."""
+    return round(crop * MARGIN)
 
 
 def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
@@ -56,8 +62,9 @@ def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def pack_clip(path: Path, landmarks: np.ndarray) -> PackedClip:
-    """Cut the standard crop out of every frame; landmarks int16 [f, 96, 2] in 1/32 pixel."""
+def pack_clip(path: Path, landmarks: np.ndarray, side: int = PACKED) -> PackedClip:
+    """Cut the standard crop out of every frame, `side` pixels wide; landmarks int16 [f, 96, 2] in
+    1/32 pixel."""
     points = landmarks.astype(np.float32) / 32
     boxes = []
     for frame in points:
@@ -67,29 +74,30 @@ def pack_clip(path: Path, landmarks: np.ndarray) -> PackedClip:
     # The product's crop follows the head smoothly too; 0.2 s takes the mouth's own motion out.
     track = _smooth(np.array(boxes), 5.0)
     track[:, 2] = np.median(track[:, 2])
-    crops = np.empty((len(track), PACKED, PACKED, 3), np.uint8)
+    crops = np.empty((len(track), side, side, 3), np.uint8)
     moved = np.empty_like(points)
     for i, frame in enumerate(read_frames(path)):
         if i == len(track):
             break
-        cx, cy, side = track[i]
-        scale = PACKED / (side * MARGIN)
-        matrix = np.array(
-            [[scale, 0, PACKED / 2 - scale * cx], [0, scale, PACKED / 2 - scale * cy]]
-        )
+        cx, cy, shown = track[i]
+        scale = side / (shown * MARGIN)
+        matrix = np.array([[scale, 0, side / 2 - scale * cx], [0, scale, side / 2 - scale * cy]])
         pixel = matrix.copy()
         pixel[:, 2] += (scale - 1) / 2  # cv2 counts from pixel centres
         crops[i] = cv2.warpAffine(
-            frame, pixel, (PACKED, PACKED), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            frame, pixel, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
         moved[i] = points[i] @ matrix[:, :2].T + matrix[:, 2]
     return PackedClip(path.stem, crops, moved)
 
 
-def pack_folder(folder: Path, *, names: list[str] | None = None) -> list[PackedClip]:
+def pack_folder(
+    folder: Path, *, names: list[str] | None = None, side: int = PACKED
+) -> list[PackedClip]:
     """Pack a corpus folder's clips (all that have landmarks, or those named)."""
     landmarks = np.load(folder / "landmarks.npz")
-    return [pack_clip(folder / f"{name}.mp4", landmarks[name]) for name in names or landmarks.files]
+    chosen = names or landmarks.files
+    return [pack_clip(folder / f"{name}.mp4", landmarks[name], side) for name in chosen]
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -109,31 +117,31 @@ def _warp(picture: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     )
 
 
-def _speech_mask(points: np.ndarray, size: int, softness: float) -> np.ndarray:
+def _speech_mask(points: np.ndarray, size: int) -> np.ndarray:
     """Soft mask [size, size, 1] of everything below the nose that speech moves."""
+    unit = size / PACKED
     jaw = points[JAW]
     centre = points[LIPS].mean(0)
     # A little beyond the jaw line: an open chin of the other moment must find room.
     below = centre + (jaw - centre) * np.array([0.92, 1.12])
-    hull = cv2.convexHull(np.concatenate([below, points[_NOSE] + (0, 2.0)]).astype(np.float32))
+    hull = cv2.convexHull(np.concatenate([below, points[_NOSE] + (0, 2 * unit)]).astype(np.float32))
     mask = np.zeros((size, size), np.float32)
     cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1.0)
-    return cv2.GaussianBlur(mask, (0, 0), softness)[..., None]
+    return cv2.GaussianBlur(mask, (0, 0), 3 * unit)[..., None]
 
 
 def transplant(clip: PackedClip, target: int, source: int) -> np.ndarray:
-    """The target frame [120, 120, 3] uint8 wearing the lower face of another frame of its clip."""
+    """The target frame [s, s, 3] uint8 wearing the lower face of another frame of its clip."""
+    size = clip.crops.shape[1]
     matrix = similarity(clip.landmarks[source, STEADY], clip.landmarks[target, STEADY])
-    moved = _warp(clip.crops[source], matrix, PACKED)
+    moved = _warp(clip.crops[source], matrix, size)
     worn = clip.landmarks[source] @ matrix[:, :2].T + matrix[:, 2]
-    mask = np.maximum(
-        _speech_mask(clip.landmarks[target], PACKED, 3.0), _speech_mask(worn, PACKED, 3.0)
-    )
+    mask = np.maximum(_speech_mask(clip.landmarks[target], size), _speech_mask(worn, size))
     mixed = clip.crops[target] * (1 - mask) + moved * mask
     return np.round(mixed).astype(np.uint8)
 
 
 def other_moment(clip: PackedClip, target: int, source: int) -> np.ndarray:
-    """Another frame of the clip [120, 120, 3] uint8, moved onto the target's pose."""
+    """Another frame of the clip [s, s, 3] uint8, moved onto the target's pose."""
     matrix = similarity(clip.landmarks[source, STEADY], clip.landmarks[target, STEADY])
-    return _warp(clip.crops[source], matrix, PACKED)
+    return _warp(clip.crops[source], matrix, clip.crops.shape[1])

@@ -8,6 +8,7 @@ A TOML file, or the name of one that ships (`small` is what the embedded model c
     name = "frames"       # its folder in the run
     steps = 6000          # and any other field of TrainOptions
     view = 64
+    data = ["lrs2"]       # folders inside the data folder; without it, the data folder itself
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from ..checkpoint import load_model
 from ..config import preset
 from ..errors import UserError
+from .embedder import load_embedder
 from .prepare import load_encoder, load_pools
 from .train import Trainer, TrainOptions
 
@@ -39,6 +41,8 @@ class Recipe:
 
     model: str
     stages: dict[str, TrainOptions]
+    data: dict[str, tuple[str, ...]]
+    """Folders inside the data folder that a stage draws from; none is the data folder itself."""
 
 
 def recipe_names() -> list[str]:
@@ -66,14 +70,21 @@ def read_recipe(name: str | Path) -> Recipe:
         )
     preset(content["model"])
     found: dict[str, TrainOptions] = {}
+    data: dict[str, tuple[str, ...]] = {}
     for number, stage in enumerate(stages, 1):
         label = str(stage.pop("name", f"stage{number}"))
         if label in found or not label.isidentifier():
             raise UserError(
                 f"Stage {number} of {path} is named {label!r}; names are words, each used once."
             )
+        folders = stage.pop("data", [])
+        if not isinstance(folders, list) or not all(isinstance(one, str) for one in folders):
+            raise UserError(
+                f"data of stage {label} of {path} must be a list of folder names; got {folders!r}."
+            )
+        data[label] = tuple(folders)
         found[label] = _options(stage, where=f"stage {label} of {path}")
-    return Recipe(content["model"], found)
+    return Recipe(content["model"], found, data)
 
 
 def _options(values: dict[str, Any], *, where: str) -> TrainOptions:
@@ -92,14 +103,41 @@ def _options(values: dict[str, Any], *, where: str) -> TrainOptions:
 
 
 def run_recipe(
-    recipe: Recipe, data: Path, voice: Path, run: Path, *, weights: Path | None = None
+    recipe: Recipe,
+    data: Path,
+    voice: Path,
+    run: Path,
+    *,
+    weights: Path | None = None,
+    embedder: str | None = None,
 ) -> Path:
     """Run every stage, or what is left of it; returns the last one's model.safetensors.
 
     data: a folder that prepare.py filled; voice: voice.safetensors of the voice trainer; weights: a
-    checkpoint to begin with. Stage folders are numbered: RUN/1_frames, RUN/2_clips ...
+    checkpoint to begin with; embedder: for stages with an identity loss (embedder.py). Stage
+    folders are numbered: RUN/1_frames, RUN/2_clips ... What a later stage lacks is said before the
+    first one starts.
     """
-    pools = load_pools(data)
+    asking = [name for name, options in recipe.stages.items() if options.identity]
+    if asking and embedder is None:
+        raise UserError(
+            f"Stage {asking[0]} has an identity loss, which needs a face embedder: give "
+            "--embedder FILE.pt (TorchScript), --embedder locator for the likeness that ships, or "
+            "a recipe without `identity`."
+        )
+    judge = load_embedder(embedder) if asking and embedder else None
+    pools = {
+        folders: load_pools(*(data / one for one in folders or ("",)), model=recipe.model)
+        for folders in recipe.data.values()
+    }
+    for name, options in recipe.stages.items():
+        rendered = pools[recipe.data[name]].rendered
+        shortest = min((len(clip.source) for clip in rendered), default=options.frames)
+        if options.frames > shortest:
+            raise UserError(
+                f"Stage {name} wants windows of {options.frames} frames, but its rendered clips "
+                f"have {shortest}: choose fewer `frames`, or `data` without rendered clips."
+            )
     for number, (name, options) in enumerate(recipe.stages.items(), 1):
         folder = run / f"{number}_{name}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +145,8 @@ def run_recipe(
         model = load_encoder(voice, recipe.model)
         if weights is not None:
             model.load_state_dict(load_model(weights).state_dict())
-        Trainer(replace(pools, real_share=options.real_share), model, folder, options).train()
+        drawn = replace(pools[recipe.data[name]], real_share=options.real_share)
+        Trainer(drawn, model, folder, options, judge).train()
         weights = folder / "model.safetensors"
     assert weights is not None  # a recipe has stages
     return weights

@@ -50,7 +50,8 @@ _CEL_STEPS = {"cel": 2.5, "flat": 1.2}  # steps of light, for light around one
 @dataclass(frozen=True)
 class Picture:
     """linear: light f32 [h, w, 3]; points: the 68 landmarks [68, 2] in pixels; lines: contours f32
-    [h, w]; cover: the person's share of each pixel f32 [h, w]; which [2 h, 2 w] triangle of kinds.
+    [h, w]; cover: the person's share of each pixel f32 [h, w]; which, bary [2 h, 2 w] triangle of
+    kinds, and where in it; triangles [m, 3] of screen [n, 3], in samples.
     """
 
     linear: np.ndarray
@@ -58,7 +59,10 @@ class Picture:
     lines: np.ndarray
     cover: np.ndarray
     which: np.ndarray
+    bary: np.ndarray
     kinds: np.ndarray
+    triangles: np.ndarray
+    screen: np.ndarray
 
     @property
     def labels(self) -> np.ndarray:
@@ -88,6 +92,22 @@ class Picture:
         return max(0.0, float(apart))
 
 
+def flow_between(now: Picture, before: Picture) -> np.ndarray:
+    """The true backward flow f32 [h, w, 2] in pixels: what `now` shows at p, `before` has at
+    p + flow(p); NaN where it is hidden there. Both from one Take."""
+    which, bary = (x[::SAMPLES, ::SAMPLES] for x in (now.which, now.bary))
+    shown = which >= 0  # the ground behind the head stands still
+    shares = np.concatenate([bary, 1 - bary.sum(-1, keepdims=True)], -1)[shown]
+    way = (before.screen - now.screen)[now.triangles[which[shown]], :2] / SAMPLES  # [k 3 2]
+    flow = np.zeros((*which.shape, 2), np.float32)
+    flow[shown] = (shares[..., None] * way).sum(1)
+    size = np.array(which.shape[::-1]) - 1
+    place = np.stack(np.meshgrid(*map(np.arange, which.shape[::-1])), -1)
+    x, y = np.moveaxis(np.clip(np.round(place + flow), 0, size).astype(int), -1, 0)
+    flow[before.labels[y, x] != now.labels] = np.nan
+    return flow
+
+
 def eyes_of(points: np.ndarray) -> np.ndarray:
     """Centres of the eyes [2, 2] from the 68 points: the means of their corners."""
     return np.stack([points[[36, 39]].mean(0), points[[42, 45]].mean(0)])
@@ -103,7 +123,7 @@ def _box_of(points: np.ndarray) -> Box:
     return standard_box(left, right, mouth_of(points))
 
 
-def _posed(head: Head, verts: np.ndarray, pose: Pose, body: np.ndarray) -> np.ndarray:
+def posed(head: Head, verts: np.ndarray, pose: Pose, body: np.ndarray) -> np.ndarray:
     """Turn the head on its neck; the shoulders follow a little."""
     shift = np.array([[pose.x], [pose.y], [0]], np.float32)
     free, held = (np.concatenate([pose.rotation(share), shift], 1) for share in (1.0, 0.15))
@@ -114,7 +134,7 @@ def landmarks(head: Head, scene: Scene, expression: np.ndarray, pose: Pose) -> n
     """The 68 points [68, 2] in cm of the camera's plane (y down), without rendering."""
     kit, at = head.kit, head.kit.landmarks
     moved = np.einsum("e,enc->nc", expression.astype(np.float32), kit.landmark_delta)
-    verts = _posed(head, head.rest[at] + moved, pose, head.body[at])
+    verts = posed(head, head.rest[at] + moved, pose, head.body[at])
     return project(verts, scene.distance, 0.0, 0.0, 1.0)[:, :2]
 
 
@@ -158,7 +178,7 @@ class Take:
 
 def prepare(head: Head, scene: Scene, pose: Pose, window: Window) -> Take:
     """A Take of everything in or near the window at this pose."""
-    verts = _posed(head, head.rest, pose, head.body)
+    verts = posed(head, head.rest, pose, head.body)
     screen = project(verts, scene.distance, window.left, window.top, window.scale)
     size = np.array([window.width, window.height])
     # A wide-open jaw and the sway of the head move things by less than a third of a crop.
@@ -179,7 +199,7 @@ def prepare(head: Head, scene: Scene, pose: Pose, window: Window) -> Take:
     )
 
 
-def _opening(head: Head, screen: np.ndarray, window: Window) -> np.ndarray:
+def opening_of(head: Head, screen: np.ndarray, window: Window) -> np.ndarray:
     """The rectangle [4] of samples in which the mouth's inside can show."""
     inner = screen[head.kit.landmarks[60:68], :2]
     rim = _RIM_CM * window.scale * SAMPLES
@@ -227,10 +247,10 @@ def render(
         )
     take = take or prepare(head, scene, pose, window)
     shape = head.kit.shape(head.rest, expression)
-    verts = _posed(head, shape, pose, head.body)
+    verts = posed(head, shape, pose, head.body)
     screen = project(verts, scene.distance, window.left, window.top, window.scale * SAMPLES)
     width, height = window.width * SAMPLES, window.height * SAMPLES
-    opening = _opening(head, screen, window)
+    opening = opening_of(head, screen, window)
     which, bary, near = nearest(screen, take.triangles, width, height, take.outside, opening)
     light = _lit(head, scene, shape, verts, which, take)
     style = scene.finish.style
@@ -251,7 +271,7 @@ def render(
     if style in ("cel", "flat", "pencil"):
         lines = _contours(_labels(which, take.labels), near)
     points = screen[head.kit.landmarks, :2] / SAMPLES
-    return Picture(linear, points, lines, cover, which, take.labels)
+    return Picture(linear, points, lines, cover, which, bary, take.labels, take.triangles, screen)
 
 
 def _labels(which: np.ndarray, kinds: np.ndarray) -> np.ndarray:
@@ -295,7 +315,9 @@ def render_pair_clip(
 
     Returns source and target uint8 [f, size, size, 3] (the standard crop, a little off as a locator
     would be), mouth [f, 2]: the resting mouth's centre in pixels, source_opening and target_opening
-    [f]: distance of the inner lips over the crop's side. Raises ValueError for unequal lengths.
+    [f]: distance of the inner lips over the crop's side, flow f32 [f, size, size, 2]: where the
+    source has what the target shows (see flow_between), landmarks [f, 68, 2] in pixels and labels
+    [f, size, size] (heads.LABELS), both of the target. Raises ValueError for unequal lengths.
     """
     frames = len(source_expressions)
     if len(target_expressions) != frames:
@@ -311,15 +333,20 @@ def render_pair_clip(
     take = prepare(head, scene, poses[frames // 2], Window.of_box(boxes[frames // 2], size))
     clips: dict[str, list[np.ndarray]] = {"source": [], "target": []}
     openings: dict[str, list[float]] = {"source": [], "target": []}
-    mouths = []
+    mouths, flows, marks, labels = [], [], [], []
     for i, (pose, box) in enumerate(zip(poses, boxes, strict=True)):
         window = Window.of_box(box, size)
         grain = scene.finish.grain(rng, size, size)
+        drawn = {}
         for name, weights in (("source", source_expressions), ("target", target_expressions)):
             both = np.clip(idle[i] + weights[i], 0, 1)
             picture = render(head, scene, both, pose=pose, window=window, take=take)
             clips[name].append(scene.finish.apply(picture.linear, picture.lines, grain))
             openings[name].append(picture.opening / size)
+            drawn[name] = picture
+        flows.append(flow_between(drawn["target"], drawn["source"]))
+        marks.append(drawn["target"].points)
+        labels.append(drawn["target"].labels)
         mouths.append((mouth_of(points[i]) - [window.left, window.top]) * window.scale)
     return {
         "source": np.stack(clips["source"]),
@@ -327,6 +354,9 @@ def render_pair_clip(
         "mouth": np.array(mouths, np.float32),
         "source_opening": np.array(openings["source"], np.float32),
         "target_opening": np.array(openings["target"], np.float32),
+        "flow": np.stack(flows),
+        "landmarks": np.stack(marks).astype(np.float32),
+        "labels": np.stack(labels),
     }
 
 

@@ -25,9 +25,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint import save_model
 from ..errors import UserError
-from ..guidance import mouth_map, st_cfg
+from ..exposure import Exposure
+from ..guidance import mouth_map
 from ..model import OmniSync
-from .losses import edge_loss, motion_loss, mouth_weight, velocity_loss
+from .embedder import Embedder
+from .losses import edge_loss, flow_loss, identity_loss, motion_loss, mouth_weight, velocity_loss
 from .pairs import Pools, Window
 
 
@@ -62,25 +64,33 @@ class TrainOptions:
     real_share: float = 0.5
     """Share of windows from real clips; the others are rendered."""
     guidance: float = 0.0
-    """Above 0: a student learns in one pass what the weights it starts from give under guidance of
-    this scale (Meng et al. 2023, section 3.1, for a fixed scale and the constant profile)."""
+    """Above 0: one pass learns what guidance of this scale gives. The goal is the truth, moved by
+    what guidance adds to the prediction of the weights that the stage begins with (model guidance,
+    Tang et al. 2025, arXiv 2502.12154, with a fixed teacher and the constant profile): its mean is
+    the guided picture, and unlike a teacher's picture it is not blurred."""
+    identity: float = 0.0
+    """Above 0: weight of the identity loss (losses.identity_loss), for whole crops; a face embedder
+    must be given."""
     ema: float = 0.998
     """Decay of the moving average."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes under autocast; on CPUs without AMX it was several times slower."""
+    """bf16 computes under autocast."""
     checkpointing: bool = False
-    """Compute activations again in the backward pass: more frames fit, a third more work."""
+    """Compute activations again in the backward pass: more frames fit."""
     seed: int = 0
     """Of everything that is drawn."""
 
 
+_FLOW_WEIGHT = 0.01
+"""Of a pixel of error; the picture's terms come to about 0.05 when training begins."""
 AS_SAMPLED_ABOVE = 0.88
 """Sampling starts from the noised source at tau (0.92 by default), never far below this time."""
 
 
 @dataclass
 class Batch:
-    """Tensors of one step: pictures and noise [b f 3 h w] (pictures in [-1, 1]), t [b], audio
+    """Tensors of one step: pictures and noise [b f 3 h w] (pictures in [-1, 1]), the true flow
+    [b f 2 h/2 w/2] (NaN where it is unknown), t [b], audio
     [b f k a], voices' tokens [m a]; which windows hear nothing, hear no order, hear no voiceprint,
     and start as sampling does [b]."""
 
@@ -88,6 +98,7 @@ class Batch:
     target: Tensor
     noise: Tensor
     mouth: Tensor
+    flow: Tensor
     windows: Tensor
     summary: Tensor
     tokens: list[Tensor]
@@ -97,7 +108,7 @@ class Batch:
     nameless: Tensor
     as_sampled: Tensor
     goal: Tensor
-    """What predictions are compared with: the target, or a teacher's picture of it."""
+    """What predictions are compared with: the target, or the target moved by guidance."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
@@ -117,13 +128,16 @@ def around_mouth(window: Window, view: int, rng: np.random.Generator) -> Window:
     """The part [f view view 3] of a window around its mouth, a little lower to hold the chin."""
     size = window.source.shape[1]
     middle = window.mouth.mean(0) + (0, 0.08 * view) + rng.normal(size=2) * 0.04 * view
-    left, top = np.clip(np.round(middle - view / 2).astype(int), 0, size - view)
+    # Even places: the flow has half the resolution.
+    left, top = 2 * np.clip(np.round((middle - view / 2) / 2).astype(int), 0, (size - view) // 2)
     rows, columns = slice(top, top + view), slice(left, left + view)
+    coarse = (slice(top // 2, (top + view) // 2), slice(left // 2, (left + view) // 2))
     return replace(
         window,
         source=window.source[:, rows, columns],
         target=window.target[:, rows, columns],
         mouth=window.mouth - (left, top),
+        flow=window.flow[:, coarse[0], coarse[1]],
     )
 
 
@@ -149,13 +163,15 @@ def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, .
         if options.view:
             window = around_mouth(window, options.view, rng)
         chance = rng.random()
+        parts = {field.name: getattr(window, field.name) for field in fields(window)}
+        heard = parts.pop("heard")
         row = {
-            **{field.name: getattr(window, field.name) for field in fields(window)},
+            **parts,
             "noise": noise_like(window.source, rng),
             "t": t,
-            "mute": chance < options.no_audio,
+            "mute": chance < options.no_audio or not heard,
             "unordered": chance > 1 - options.unordered,
-            "nameless": chance < options.no_audio or rng.random() < 0.15,
+            "nameless": chance < options.no_audio or rng.random() < 0.15 or not heard,
             "as_sampled": t > AS_SAMPLED_ABOVE and rng.random() < options.as_sampled,
         }
         for name, value in row.items():
@@ -166,13 +182,20 @@ def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, .
         return rearrange(stacked, "b f h w c -> b f c h w")
 
     masks = ("mute", "unordered", "nameless", "as_sampled")
-    target = pictures("target") / 127.5 - 1
+    source, target = (pictures(name) / 127.5 - 1 for name in ("source", "target"))
+    # As the network will see it in use, and so that dark faces weigh as much in the loss as others.
+    exposures = [Exposure.of(one) for one in source]
+    source, target = (
+        torch.stack([exposure.lift(one) for exposure, one in zip(exposures, some, strict=True)])
+        for some in (source, target)
+    )
     return Batch(
-        source=pictures("source") / 127.5 - 1,
+        source=source,
         target=target,
         goal=target,
         noise=pictures("noise"),
         mouth=torch.from_numpy(np.stack(rows["mouth"])).float(),
+        flow=pictures("flow"),
         windows=torch.from_numpy(np.stack(rows["windows"])).float(),
         summary=torch.from_numpy(np.stack(rows["summary"])).float(),
         tokens=[torch.from_numpy(np.ascontiguousarray(one)).float() for one in rows["tokens"]],
@@ -184,12 +207,14 @@ def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, .
 class Objective(nn.Module):
     """A model and what it is trained for, as one module: forward(batch) -> the loss's terms."""
 
-    def __init__(self, model: OmniSync) -> None:
+    def __init__(
+        self, model: OmniSync, embedder: Embedder | None = None, identity: float = 0.0
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.embedder, self.identity = model, embedder, identity
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Clean frames [b f 3 h w]."""
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Clean frames [b f 3 h w] and the flow behind them [b f 2 h/2 w/2]."""
         model, (count, frames) = self.model, batch.source.shape[:2]
         flag = lambda mask: mask.view(-1, 1, 1, 1)  # noqa: E731
         order = repeat(batch.summary, "b a -> b f k a", f=frames, k=batch.windows.shape[2])
@@ -201,40 +226,45 @@ class Objective(nn.Module):
         held = torch.where(flag(batch.as_sampled)[..., None], batch.source, batch.target)
         x_t = (1 - t) * held + t * batch.noise
         times = repeat(torch.arange(frames, device=t.device) / 25.0, "f -> b f", b=count)
-        return model.transformer(x_t, batch.source, batch.t, audio, voice, times)
+        return model.transformer.draw(x_t, batch.source, batch.t, audio, voice, times)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        clean = self.predict(batch)
+        clean, flow = self.predict(batch)
         weight = mouth_weight(batch.mouth, *batch.goal.shape[-2:])
-        return {
+        terms = {
             "velocity": velocity_loss(clean, batch.goal, batch.t, weight),
             "edge": 0.1 * edge_loss(clean, batch.goal, weight),
             "motion": 0.1 * motion_loss(clean, batch.goal, weight),
+            "flow": _FLOW_WEIGHT * flow_loss(flow, batch.flow, weight[..., ::2, ::2]),
         }
+        if self.embedder is not None and self.identity:
+            apart = identity_loss(self.embedder, clean, batch.target, batch.t)
+            terms[self.embedder.term] = self.identity * apart
+        return terms
 
     @torch.no_grad()
-    def guided(self, batch: Batch, scale: float) -> Tensor:
-        """Clean frames [b f 3 h w] under guidance with the constant profile; for whole crops."""
+    def guidance_shift(self, batch: Batch, scale: float) -> tuple[Tensor, Tensor]:
+        """What guidance of the constant profile adds to the clean frames [b f 3 h w], and the same
+        of the flow behind them [b f 2 h/2 w/2]; for whole crops. st_cfg gives (1 - w M) x(none) +
+        w M x(audio), which is x(audio) and this."""
         every, never = torch.ones_like(batch.mute), torch.zeros_like(batch.mute)
-        conditions = {
-            "none": replace(batch, mute=every, nameless=every),
-            "audio": replace(batch, mute=never, unordered=never),
-        }
-        # Guidance is linear: it mixes predictions as it mixes velocities.
-        mixed = st_cfg(
-            lambda x_t, t, names: [self.predict(conditions[name]) for name in names],
-            spatial_scale=scale,
-            temporal_scale=scale,
-            profile="constant",
-            mouth_map=mouth_map(*batch.target.shape[-2:]).to(batch.target),
-        )
-        return mixed(batch.target, 1.0).clamp(-1, 1)
+        none = self.predict(replace(batch, mute=every, nameless=every))
+        audio = self.predict(replace(batch, mute=never, unordered=never))
+        more = scale * mouth_map(*batch.target.shape[-2:]).to(batch.target) - 1
+        return more * (audio[0] - none[0]), more[..., ::2, ::2] * (audio[1] - none[1])
 
 
 class Trainer:
     """One run: model, moving average, optimiser and their resumable state."""
 
-    def __init__(self, pools: Pools, model: OmniSync, run: Path, options: TrainOptions) -> None:
+    def __init__(
+        self,
+        pools: Pools,
+        model: OmniSync,
+        run: Path,
+        options: TrainOptions,
+        embedder: Embedder | None = None,
+    ) -> None:
         # Without a word, several processes on CPUs would each believe to be alone.
         has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
         self.accelerator = Accelerator(
@@ -252,9 +282,15 @@ class Trainer:
                 "guidance needs the whole crop, whose middle it knows to be the mouth; got a view "
                 f"of {options.view}: set view to 0"
             )
+        if options.identity and (options.view or embedder is None):
+            raise UserError(
+                "the identity loss needs an embedder and the whole face; got a view of "
+                f"{options.view} and {'an' if embedder else 'no'} embedder: set view to 0 and give "
+                "--embedder"
+            )
         self.pools, self.run, self.options = pools, run, options
         self.model = model.to(self.accelerator.device)
-        self.teacher = Objective(deepcopy(self.model)).requires_grad_(False)
+        self.teacher = Objective(deepcopy(self.model)) if options.guidance else None
         self.model.transformer.checkpointing = options.checkpointing
         self.model.encoder.requires_grad_(False)  # taught by voice.py; pixels teach it nothing new
         self.average = AveragedModel(
@@ -264,7 +300,9 @@ class Trainer:
         optimiser = torch.optim.AdamW(
             trained, options.rate, (0.9, 0.95), weight_decay=0.01, fused=True
         )
-        self.objective, self.optimiser = self.accelerator.prepare(Objective(self.model), optimiser)
+        self.objective, self.optimiser = self.accelerator.prepare(
+            Objective(self.model, embedder, options.identity), optimiser
+        )
         self.step = 0
         if (run / "state.pt").exists():
             self._resume()
@@ -309,7 +347,10 @@ class Trainer:
                 self.save()
                 self._show()
         self.save()
-        self.accelerator.end_training()
+        self.accelerator.wait_for_everyone()  # the next stage of all begins with what one wrote
+        # Not end_training(): it also ends the group of processes, which the next stage needs.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def _show(self) -> None:
         """Rows of source, target and prediction of always the same samples, for TensorBoard."""
@@ -320,7 +361,7 @@ class Trainer:
         averaged = self.average.module
         assert isinstance(averaged, OmniSync)
         with torch.no_grad():
-            drawn = Objective(averaged).predict(batch)
+            drawn, _ = Objective(averaged).predict(batch)
         rows = torch.stack([batch.source[:, 0], batch.target[:, 0], drawn[:, 0]])
         picture = rearrange((rows.clamp(-1, 1) + 1) / 2, "kind b c h w -> (kind h) (b w) c")
         board: Any = self.accelerator.get_tracker("tensorboard", unwrap=True)
@@ -350,11 +391,12 @@ class Trainer:
         own = range(rank, self.options.batch, ranks)
         seeds = [(self.options.seed, self.step, i) for i in own]
         batch = draw_batch(self.pools, self.options, seeds).to(self.accelerator.device)
-        if scale := self.options.guidance:
+        if self.teacher is not None:
             # What is heard without order, or not at all, stays true to the pictures.
             heard = ~(batch.mute | batch.unordered)[:, None, None, None, None]
-            guided = self.teacher.guided(batch, scale)
-            batch.goal = torch.where(heard, guided, batch.target)
+            shift, moved = self.teacher.guidance_shift(batch, self.options.guidance)
+            batch.goal = torch.where(heard, batch.target + shift, batch.target)
+            batch.flow = torch.where(heard, batch.flow + moved, batch.flow)
         # Not accelerate's own setting: that one is fixed for a process, and stages may differ.
         half = self.options.precision == "bf16"
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=half):

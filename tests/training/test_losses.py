@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from omnisync_core.training.losses import edge_loss, motion_loss, mouth_weight, velocity_loss
+from omnisync_core.training.losses import (
+    edge_loss,
+    flow_loss,
+    identity_loss,
+    motion_loss,
+    mouth_weight,
+    velocity_loss,
+)
 
 
 def _video(seed: int, *, frames: int = 3) -> torch.Tensor:
@@ -39,6 +46,17 @@ def test_velocity_loss_stays_bounded_where_time_ends() -> None:
     assert losses[0].isfinite() and losses[0] == losses[1]
 
 
+def test_flow_loss_is_the_distance_in_pixels_where_the_truth_is_known() -> None:
+    truth = torch.zeros(1, 1, 2, 4, 4)
+    truth[..., 2:, :] = torch.nan
+    flow = torch.tensor([3.0, 4.0])[:, None, None].expand_as(truth).clone().requires_grad_()
+    loss = flow_loss(flow, truth, torch.ones(1, 1, 1, 4, 4))
+    assert loss.item() == pytest.approx(5 / 2, abs=1e-3)
+    loss.backward()
+    assert flow.grad is not None and flow.grad.isfinite().all()
+    assert flow.grad[..., :2, :].ne(0).all() and flow.grad[..., 2:, :].eq(0).all()
+
+
 def test_edge_loss_does_not_see_a_constant_offset() -> None:
     assert edge_loss(_video(0) + 0.5, _video(0), WEIGHT) < 1e-6
 
@@ -68,3 +86,24 @@ def test_one_frame_has_no_motion() -> None:
 def test_errors_under_the_weight_count_more(loss) -> None:
     heavy = mouth_weight(torch.full((2, 3, 2), 8.0), 16, 16)
     assert loss(_video(0), _video(1), heavy) > 1.5 * loss(_video(0), _video(1), WEIGHT)
+
+
+def _means(pictures: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(pictures.mean((2, 3)), dim=1)
+
+
+def test_identity_loss_is_one_less_the_cosine_of_what_the_embedder_sees() -> None:
+    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0]])
+    red, green, inverse = colours[:, None, :, None, None].expand(3, 2, 3, 8, 8)
+    t = torch.tensor([0.2])
+    for other, expected in ((red, 0), (green, 1), (inverse, 2)):
+        loss = identity_loss(_means, other[None], red[None], t)
+        assert float(loss) == pytest.approx(expected, abs=1e-6)
+
+
+def test_identity_counts_only_where_a_prediction_is_sharp() -> None:
+    clean, truth = _video(0).requires_grad_(), _video(1)
+    identity_loss(_means, clean, truth, torch.tensor([0.3, 0.7])).backward()
+    assert clean.grad is not None
+    assert clean.grad[0].abs().sum() > 0 and clean.grad[1].abs().sum() == 0
+    assert identity_loss(_means, clean, truth, torch.tensor([0.5, 0.9])) == 0

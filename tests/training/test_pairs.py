@@ -1,12 +1,24 @@
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from omnisync_core.audio import frame_windows
 from omnisync_core.training import pairs
-from omnisync_core.training.pairs import PackedClip, Pools, RenderedClip, Voice, load_rendered
+from omnisync_core.training.looks import FILTERS, stylise
+from omnisync_core.training.pairs import (
+    Pools,
+    RenderedClip,
+    Voice,
+    load_rendered,
+    pack_flow,
+    save_shard,
+    unpack_flow,
+)
+from omnisync_core.training.real import PACKED, PackedClip
 
 SIZE = 32
 
@@ -21,11 +33,13 @@ def _rendered(frames: int = 6) -> RenderedClip:
     mouth = np.stack([8.0 + np.arange(frames), np.full(frames, 20.0)], axis=1)
     for picture, (x, y) in zip(pictures, mouth, strict=True):
         picture[int(y) - 1 : int(y) + 1, int(x) - 1 : int(x) + 1] = 255
-    return RenderedClip(pictures, pictures.copy(), mouth, _voice(), 0.1)
+    flow = np.zeros((frames, SIZE, SIZE, 2), np.float32)
+    flow[..., 0] = np.arange(SIZE) / 4
+    return RenderedClip(pictures, pictures.copy(), mouth, _voice(), 0.1, pack_flow(flow))
 
 
 def _pools(*, rendered: list[RenderedClip] | None = None, real: list | None = None) -> Pools:
-    return Pools(rendered=rendered or [], real=real or [], size=SIZE, reach=2)
+    return Pools(rendered=rendered or [], real=real or [], size=SIZE, reach=2, drawn=0, occluded=0)
 
 
 @pytest.fixture
@@ -48,6 +62,26 @@ def test_a_window_has_the_shapes_that_training_stacks(
         assert window.source.shape == window.target.shape == (frames, SIZE, SIZE, 3)
         assert window.source.dtype == np.uint8 and window.mouth.shape == (frames, 2)
         assert window.windows.shape == (frames, 5, 8) and window.summary.shape == (8,)
+        assert window.flow.shape == (frames, SIZE // 2, SIZE // 2, 2)
+
+
+def test_a_packed_flow_is_right_to_an_eighth_of_a_pixel_and_keeps_what_is_hidden(rng) -> None:
+    flow = rng.uniform(-30, 30, (2, 8, 8, 2)).astype(np.float32)
+    flow[0, 2, 4] = np.nan
+    found = unpack_flow(pack_flow(flow))
+    assert np.isnan(found[0, 1, 2]).all() and np.isnan(found).sum() == 2
+    np.testing.assert_allclose(found, flow[:, ::2, ::2], atol=0.126)
+
+
+def test_the_flow_is_mirrored_with_the_pictures() -> None:
+    pools = _pools(rendered=[_rendered()])
+    windows = [pools.draw(0.5, 1, np.random.default_rng(seed)) for seed in range(20)]
+    plain = unpack_flow(_rendered().flow[:1])
+    for window in windows:
+        mirrored = window.mouth[0, 0] > SIZE / 2
+        expected = -plain[:, :, ::-1] if mirrored else plain
+        np.testing.assert_allclose(window.flow[..., 0], expected[..., 0])
+    assert {float(w.flow[0, 0, 0, 0]) for w in windows} == {0.0, -7.5}  # both were drawn
 
 
 def test_windows_start_everywhere_and_never_run_over_the_end(rng: np.random.Generator) -> None:
@@ -96,6 +130,25 @@ def test_source_and_target_differ_at_the_mouth(
     assert np.median(changes) > 30
 
 
+def test_the_other_moment_has_other_lips(packed_clip: PackedClip, rng: np.random.Generator) -> None:
+    # Two thirds of the clip have the lips of the first frame.
+    packed_clip.crops[4:] = packed_clip.crops[0]
+    packed_clip.crops[1:4] = 255 - packed_clip.crops[0]
+    chosen = [pairs._other_lips(packed_clip, 6, 1, rng) for _ in range(400)]
+    assert np.mean([1 <= i < 4 for i in chosen]) > 0.37  # a quarter of all moments
+
+
+def test_pairs_of_larger_packs_show_the_same_part(packed_clip: PackedClip) -> None:
+    twice = np.stack([cv2.resize(crop, (2 * PACKED, 2 * PACKED)) for crop in packed_clip.crops])
+    large = PackedClip("large", twice, packed_clip.landmarks * 2)
+    small, other = (
+        _pools(real=[(clip, _voice())]).draw(0.9, 1, np.random.default_rng(1))
+        for clip in (packed_clip, large)
+    )
+    assert np.abs(small.target.astype(int) - other.target).mean() < 8
+    np.testing.assert_allclose(small.mouth, other.mouth, atol=0.6)
+
+
 def test_the_mouth_coordinate_follows_the_picture_through_mirroring(
     rng: np.random.Generator,
 ) -> None:
@@ -138,14 +191,38 @@ def test_the_same_seed_draws_the_same_windows(packed_clip: PackedClip) -> None:
 
 def test_shards_come_back_with_their_voices(tmp_path: Path) -> None:
     clip = _rendered()
-    np.savez(
-        tmp_path / "rendered_001.npz",
-        source=clip.source[None],
-        target=clip.target[None],
-        mouth=clip.mouth[None],
-        start=np.array([clip.start]),
-        voice=np.array(["tts_1_0"]),
+    save_shard(
+        tmp_path / "rendered_001",
+        {
+            "source": clip.source[None],
+            "target": clip.target[None],
+            "mouth": clip.mouth[None],
+            "flow": clip.flow[None],
+            "start": np.array([clip.start]),
+            "voice": np.array(["tts_1_0"]),
+        },
     )
     (back,) = load_rendered(tmp_path, {"tts_1_0": clip.voice})
     assert np.array_equal(back.target, clip.target) and back.voice is clip.voice
     assert back.start == clip.start
+
+
+def test_windows_are_drawn_in_styles_and_get_things_in_the_way(rng: np.random.Generator) -> None:
+    clip = _rendered()
+    still = replace(clip, target=clip.source)
+    pools = Pools(rendered=[still], real=[], size=SIZE, reach=2, drawn=1, occluded=1)
+    for _ in range(20):
+        window = pools.draw(0.9, 2, rng)
+        # The same pixels, drawn alike and behind the same thing, stay the same.
+        assert np.array_equal(window.source, window.target)
+
+
+@pytest.mark.parametrize("style", list(FILTERS))
+def test_a_style_changes_a_picture_always_in_the_same_way(
+    style: str, rng: np.random.Generator
+) -> None:
+    picture = cv2.resize(rng.integers(30, 220, (1, 9, 9, 3), np.uint8)[0], (64, 64))[None]
+    drawn = stylise(picture, style, 0.5)
+    assert drawn.dtype == np.uint8 and drawn.shape == picture.shape
+    assert np.array_equal(drawn, stylise(picture, style, 0.5))
+    assert np.abs(drawn.astype(int) - picture).mean() > 1

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -54,6 +55,33 @@ def test_equal_expressions_give_equal_pictures_of_the_pair(kit: HeadKit) -> None
         made = pair(kit, seed)
         assert (made["source"][0] == made["target"][0]).all()
         assert (made["source"][1] != made["target"][1]).any()
+
+
+def test_the_source_read_along_the_flow_is_nearly_the_target(kit: HeadKit) -> None:
+    """A steady picture's flow is zero; what an opening mouth moves is found where it was."""
+    left = copied = 0.0
+    for seed in range(3):
+        made = pair(kit, seed)
+        still, opened = made["flow"]
+        assert np.nanmax(np.abs(still)) < 1e-3 and np.nanmax(np.abs(opened)) > 2
+        known = np.isfinite(opened[..., 0])
+        assert known.mean() > 0.8
+        y, x = np.mgrid[:64, :64].astype(np.float32)
+        way = np.nan_to_num(opened)
+        moved = cv2.remap(made["source"][1], x + way[..., 0], y + way[..., 1], cv2.INTER_LINEAR)
+        wanted = made["target"][1].astype(float)
+        left += np.abs(moved - wanted)[known].mean()
+        copied += np.abs(made["source"][1] - wanted)[known].mean()
+    assert left < 0.8 * copied  # the rest: light changes, and small steps blur the grain
+
+
+def test_a_pair_tells_landmarks_and_what_its_pixels_show(kit: HeadKit) -> None:
+    made = pair(kit, 1)
+    assert made["landmarks"].shape == (2, 68, 2) and made["labels"].shape == (2, 64, 64)
+    inside = np.isin(made["labels"], (MOUTH, TEETH)).sum((1, 2))
+    assert inside[1] > inside[0] + 20  # the second target is wide open
+    lower = made["landmarks"][:, 66, 1] - made["landmarks"][:, 62, 1]
+    assert lower[1] > lower[0] + 2
 
 
 def test_mouth_lies_near_the_middle_of_the_crop(kit: HeadKit) -> None:

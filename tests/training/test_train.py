@@ -13,9 +13,9 @@ import torch
 from omnisync_core.checkpoint import load_model
 from omnisync_core.config import ModelConfig
 from omnisync_core.errors import UserError
-from omnisync_core.guidance import mouth_map
+from omnisync_core.guidance import mouth_map, st_cfg
 from omnisync_core.model import OmniSync
-from omnisync_core.training.pairs import Pools, RenderedClip, Voice, Window
+from omnisync_core.training.pairs import Pools, RenderedClip, Voice, Window, pack_flow
 from omnisync_core.training.train import (
     AS_SAMPLED_ABOVE,
     Batch,
@@ -38,7 +38,8 @@ def _pools(config: ModelConfig) -> Pools:
     for _ in range(3):
         source, target = rng.integers(0, 255, (2, 4, 16, 16, 3)).astype(np.uint8)
         voice = Voice(rng.normal(size=(2, 30, config.audio_width)).astype(np.float32))
-        clips.append(RenderedClip(source, target, np.full((4, 2), 8.0), voice, 0.1))
+        flow = pack_flow(rng.normal(size=(4, 16, 16, 2)))
+        clips.append(RenderedClip(source, target, np.full((4, 2), 8.0), voice, 0.1, flow))
     return Pools(rendered=clips, real=[], size=16, reach=config.audio_reach)
 
 
@@ -80,15 +81,16 @@ def test_windows_start_as_sampling_does_only_near_the_noise(tiny: ModelConfig) -
 
 
 def test_the_view_around_the_mouth_holds_the_mouth() -> None:
-    pictures = np.zeros((2, 48, 48, 3), np.uint8)
-    pictures[:, 30, 20] = 255
-    nothing = np.zeros(1)
-    window = Window(pictures, pictures, np.full((2, 2), (20.5, 30.5)), nothing, nothing, nothing)
+    pictures, flow = np.zeros((2, 48, 48, 3), np.uint8), np.zeros((2, 24, 24, 2))
+    pictures[:, 30, 20], flow[:, 15, 10] = 255, 1
+    mouth, nothing = np.full((2, 2), (20.5, 30.5)), np.zeros(1)
+    window = Window(pictures, pictures, mouth, flow, nothing, nothing, nothing)
     for seed in range(10):
         part = around_mouth(window, 32, np.random.default_rng(seed))
         assert part.target.shape == (2, 32, 32, 3)
         x, y = part.mouth[0].astype(int)
         assert part.target[0, y, x, 0] == 255
+        assert part.flow.shape == (2, 16, 16, 2) and part.flow[0, y // 2, x // 2, 0] == 1
 
 
 def test_shared_noise_is_still_unit_gaussian_in_every_frame() -> None:
@@ -103,7 +105,7 @@ def test_shared_noise_is_still_unit_gaussian_in_every_frame() -> None:
 
 def test_an_untrained_model_loses_by_the_copy_of_its_source(tiny: ModelConfig) -> None:
     batch = _batch(tiny)
-    batch.source = batch.target.clone()
+    batch.source, batch.flow = batch.target.clone(), torch.full_like(batch.flow, torch.nan)
     assert all(value.abs() < 1e-6 for value in Objective(OmniSync(tiny))(batch).values())
 
 
@@ -136,7 +138,7 @@ def test_the_ears_are_not_trained_and_all_else_is(tiny: ModelConfig, tmp_path: P
         n for n, value in trainer.model.state_dict().items() if not torch.equal(value, before[n])
     }
     assert not any(name.startswith("encoder.") for name in moved)
-    assert {"transformer.residual.weight", "transformer.embed.weight"} <= moved
+    assert {"transformer.decoder.residual.weight", "transformer.embed.weight"} <= moved
 
 
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
@@ -174,32 +176,41 @@ def test_checkpointing_changes_no_gradient(tiny_model: OmniSync) -> None:
     assert gradients[0].abs().max() > 0
 
 
-def test_a_teacher_mixes_its_conditions_as_guidance_does(tiny_model: OmniSync) -> None:
+def test_the_goal_moves_by_what_guidance_adds(tiny_model: OmniSync) -> None:
     batch, objective = _batch(tiny_model.config), Objective(tiny_model)
     batch.mute[:] = batch.unordered[:] = batch.nameless[:] = False
+
+    def predict(kind: str) -> torch.Tensor:
+        nothing = torch.full_like(batch.mute, kind == "none")
+        return objective.predict(replace(batch, mute=nothing, nameless=nothing))[0]
+
     with torch.no_grad():
-        heard = objective.predict(batch)
-        nothing = torch.ones_like(batch.mute)
-        silent = objective.predict(replace(batch, mute=nothing, nameless=nothing))
-    soft = mouth_map(16, 16)
-    expected = (silent + 2.5 * soft * (heard - silent)).clamp(-1, 1)
-    torch.testing.assert_close(objective.guided(batch, 2.5), expected)
+        guided = st_cfg(
+            lambda x_t, t, names: [predict(name) for name in names],
+            spatial_scale=2.5,
+            temporal_scale=2.5,
+            profile="constant",
+            mouth_map=mouth_map(16, 16),
+        )(batch.target, 1.0)
+        heard = predict("audio")
+    torch.testing.assert_close(heard + objective.guidance_shift(batch, 2.5)[0], guided)
 
 
-def test_a_student_comes_close_to_its_guided_teacher(tiny_model: OmniSync, tmp_path: Path) -> None:
+def test_a_student_moves_as_guidance_would_move_it(tiny_model: OmniSync, tmp_path: Path) -> None:
     options = TrainOptions(guidance=8.0, rate=5e-3, steps=80, frames=2, batch=8, no_audio=0)
     pools = _pools(tiny_model.config)
-    trainer = Trainer(pools, deepcopy(tiny_model), tmp_path, options)
     batch = draw_batch(pools, options, [(1, 0, i) for i in range(12)])
-    goal, teacher = Objective(tiny_model).guided(batch, 8.0), Objective(tiny_model)
-
-    def distance(objective: Objective) -> float:
+    shift, _ = Objective(tiny_model).guidance_shift(batch, 8.0)
+    drawn = {}
+    for scale in (0.0, 8.0):
+        (tmp_path / str(scale)).mkdir()
+        stage = replace(options, guidance=scale)
+        trainer = Trainer(pools, deepcopy(tiny_model), tmp_path / str(scale), stage)
+        trainer.train()
         with torch.no_grad():
-            return float((objective.predict(batch) - goal).square().mean())
-
-    before = distance(teacher)
-    trainer.train()
-    assert distance(Objective(trainer.model)) < 0.8 * before
+            drawn[scale], _ = Objective(trainer.model).predict(batch)
+    moved = drawn[8.0] - drawn[0.0]
+    assert float((moved * shift).sum() / (moved.norm() * shift.norm())) > 0.15
 
 
 def test_a_teacher_needs_the_whole_crop(tiny: ModelConfig, tmp_path: Path) -> None:

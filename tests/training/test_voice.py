@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from omnisync_core.audio import SAMPLE_RATE, AudioEncoder
 from omnisync_core.config import ModelConfig
+from omnisync_core.errors import UserError
 from omnisync_core.training import voice
 from omnisync_core.training.tts import Phone
 from omnisync_core.training.visemes import ARTICULATORS, VISEME_NAMES
@@ -12,10 +16,12 @@ from omnisync_core.training.voice import (
     IGNORED,
     Utterance,
     VoiceHeads,
-    augment,
+    at_speed,
     from_phones,
     lip_measures,
+    load_encoder,
     phones_of_words,
+    teach_lips,
     token_times,
 )
 
@@ -71,20 +77,6 @@ def test_lip_measures_see_the_inner_lips_part() -> None:
     assert opening[0] == pytest.approx(0, abs=0.02) and opening[1] > 0.3
 
 
-def test_noise_keeps_length_and_range_and_repeats_with_its_seed() -> None:
-    sounds = torch.randn(6, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
-    heard, again = (
-        augment(sounds, sounds.flip(0), torch.Generator().manual_seed(5)) for _ in range(2)
-    )
-    assert heard.shape == sounds.shape and heard.abs().max() <= 1
-    assert torch.equal(heard, again) and not torch.allclose(heard, sounds)
-
-
-def test_noise_over_silence_stays_finite() -> None:
-    heard = augment(torch.zeros(8, 8000), torch.zeros(8, 8000), torch.Generator().manual_seed(0))
-    assert heard.isfinite().all()
-
-
 def test_unknown_labels_teach_nothing() -> None:
     tokens = torch.randn(2, 5, 16, requires_grad=True)
     loss = VoiceHeads(16).loss(tokens, _labels(known=False))
@@ -125,3 +117,73 @@ def test_the_heads_learn_the_labels_of_one_sound(tiny: ModelConfig) -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def _known(seed: int) -> Utterance:
+    """A sound whose articulators are known, and lips that follow them by a rule."""
+    rng = np.random.default_rng(seed)
+    one = _utterance()
+    one.articulators = rng.uniform(size=one.articulators.shape).astype(np.float32)
+    one.lips = (one.articulators[:, :2] * (2, -1) + 0.5).astype(np.float32)
+    return one
+
+
+def test_lips_that_nobody_measured_are_read_off_the_articulators() -> None:
+    real, said = [_known(0), _known(1)], _known(2)
+    truth, said.lips = said.lips, np.full_like(said.lips, np.nan)
+    unheard = _utterance()
+    unheard.articulators[:] = np.nan  # lips without words teach nothing about phones
+    teach_lips([said], [*real, unheard])
+    np.testing.assert_allclose(said.lips, truth, atol=1e-3)
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.25])
+def test_speed_moves_the_sound_and_its_labels_together(speed: float) -> None:
+    one = _utterance(2.0)
+    one.waveform[:] = 0
+    one.waveform[16_000:17_600] = 1  # half the sound on: 1 to 1.1 s
+    one.visemes[50:55] = 7
+    other = at_speed(one, speed)
+    assert len(other.visemes) == len(other.lips) == len(token_times(len(other.waveform)))
+    assert len(other.waveform) == pytest.approx(32_000 / speed, abs=2)
+    heard = np.flatnonzero(other.waveform > 0.5)[[0, -1]] / SAMPLE_RATE
+    seen = np.flatnonzero(other.visemes == 7)[[0, -1]] / 50
+    np.testing.assert_allclose(heard, np.array([1.0, 1.1]) / speed, atol=0.002)
+    np.testing.assert_allclose(seen, heard, atol=0.021)
+
+
+def _train(tmp_path: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch, **more) -> dict:
+    """Six steps on a clock that ticks ten seconds for each; the weights."""
+    now = iter(range(100))
+    monkeypatch.setattr(voice, "preset", lambda name: config)
+    monkeypatch.setattr(voice.time, "monotonic", lambda: 10.0 * next(now))
+    tmp_path.mkdir(exist_ok=True)
+    real = _utterance()
+    real.lips = real.articulators[:, :2]
+    voice.train([_utterance()], [real], tmp_path, minutes=1.0, **more)
+    return load_file(tmp_path / "voice.safetensors")
+
+
+def test_an_encoder_that_learnt_before_waits_for_its_heads_and_then_learns_on(
+    tmp_path: Path, tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    before = {f"encoder.{k}": v for k, v in AudioEncoder(tiny).state_dict().items()}
+    save_file(before, tmp_path / "start.safetensors")
+    start = tmp_path / "start.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(voice, "_WARM_UP", 1.0)
+        waiting = _train(tmp_path / "a", tiny, patch, start=start)
+    assert all(torch.equal(waiting[k], v) for k, v in before.items())
+    learnt = _train(tmp_path / "b", tiny, monkeypatch, start=start)
+    moved = max((learnt[k] - v).abs().max().item() for k, v in before.items())
+    assert 0 < moved < 0.01
+
+
+def test_weights_of_another_size_do_not_start_a_training(
+    tmp_path: Path, tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file({"encoder.norm.weight": torch.ones(7)}, tmp_path / "voice.safetensors")
+    monkeypatch.setattr(voice, "preset", lambda name: tiny)
+    with pytest.raises(UserError, match="voice encoder of 'mini'"):
+        load_encoder(tmp_path / "voice.safetensors", "mini")
