@@ -57,7 +57,7 @@ def model(tiny: ModelConfig) -> OmniSync:
     model = OmniSync(replace(tiny, crop=32)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
+            parameter += 0.1 * torch.randn_like(parameter)
     return model
 
 

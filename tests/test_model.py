@@ -79,7 +79,7 @@ def test_another_voiceprint_changes_less_than_another_picture(tiny_model: OmniSy
     base = clean(source, audio)
     by_voice = (clean(source, swapped) - base).abs().mean()
     by_picture = (clean(-source, audio) - base).abs().mean()
-    assert 0 < by_voice < 0.1 * by_picture
+    assert 0 < by_voice < 0.3 * by_picture
 
 
 @pytest.mark.parametrize("rate", [10.0, 23.976, 60.0])

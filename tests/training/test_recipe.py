@@ -14,7 +14,7 @@ from omnisync_core.cli import main
 from omnisync_core.config import PRESETS, ModelConfig
 from omnisync_core.errors import UserError
 from omnisync_core.model import OmniSync
-from omnisync_core.training.pairs import save_shard
+from omnisync_core.training.pairs import pack_flow, save_shard
 from omnisync_core.training.recipe import read_recipe, recipe_names, run_recipe
 from omnisync_core.training.train import TrainOptions
 
@@ -45,6 +45,7 @@ def _pairs(pairs: Path, width: int) -> None:
             "source": pictures[0],
             "target": pictures[1],
             "mouth": np.full((3, 4, 2), 12.0),
+            "flow": pack_flow(rng.normal(size=(12, 24, 24, 2))).reshape(3, 4, 12, 12, 2),
             "start": np.zeros(3),
             "voice": np.array(["a", "b", "a"]),
         },
