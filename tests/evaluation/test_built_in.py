@@ -16,6 +16,7 @@ def test_every_track_has_clips_in_both_sizes_with_names_of_their_own():
         assert {p.track for p in found} == set(built_in.TRACKS)
         assert len({p.name for p in found}) == len(found)
     assert len({p.group for p in built_in.plans("full", tracks=["multilingual"])}) == 8
+    assert len({p.group for p in built_in.plans("full", tracks=["style"])}) == 10
     assert sum(p.seconds for p in built_in.plans("small")) < 120
 
 
