@@ -6,14 +6,15 @@
 Clips of eight frames: the first is clear, then a thing that training never saw (cup, phone, leaf)
 stands still before the mouth. Bands: the share of the mouth's ellipse that it covers. Rows: no
 repair (the edit as it is), local (the occluder's own pixels stay), always (the face is completed
-whatever is covered), auto (what ships). Columns, over the covered frames:
+whatever is covered), auto (what ships); and the last three with the true mask in place of the one
+found, which tells the mask's faults from the repair's. Columns, over the covered frames:
 
     inside    mean absolute difference to the source inside the thing (share > 0.9), of 255
     made      share of the asked-for change made on the mouth that can be seen (least squares)
     kept      that share over the same clips' without a thing
     mouth     mean absolute error of the visible mouth against the truth, of 255
     identity  mean absolute error of the rest of the crop against the source, of 255
-    IoU       of the mask found and the true one at 0.5 (the same in all rows but the first)
+    IoU       of the mask found and the true one at 0.5
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from omnisync_core.checkpoint import load_model
 from omnisync_core.config import SyncOptions
 from omnisync_core.model import FrameAudio, OmniSync
 from omnisync_core.occluder_net import OccluderNet
-from omnisync_core.occlusion import OcclusionWatch, View, mouth_area, soft_edge
+from omnisync_core.occlusion import MaskFinder, OcclusionWatch, View, mouth_area, soft_edge
 from omnisync_core.pipeline import edit_window
 from omnisync_core.training.occluders import HELD_OUT, draw_occluder
 from omnisync_core.training.pairs import RATE, RenderedClip
 from omnisync_core.training.prepare import load_pools
 
 BANDS = ((0.10, 0.20), (0.20, 0.30), (0.30, 0.50))
-ROWS = ("no repair", "local", "always", "auto")
+ROWS = ("no repair", "local", "always", "auto", "true, local", "true, always", "true, auto")
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,23 @@ def make_case(model: OmniSync, clip: RenderedClip, band: tuple[float, float], se
     return Case(clear, edit(model, clear, audio), _tensor(source), _tensor(truth), cover, audio)
 
 
-def find(net: OccluderNet, crop: Tensor) -> Tensor:
-    """The mask [s s] of what lies in front, as the product takes it."""
-    return occlusion.in_front(net.find(crop[None])[0])
+class Truth:
+    """Finds the masks [f s s] of a clip's frames, in order, exactly."""
+
+    def __init__(self, cover: Tensor) -> None:
+        self._masks = iter(cover)
+
+    def find(self, crops: Tensor) -> Tensor:
+        return torch.stack([next(self._masks) for _ in crops])
 
 
-def look(row: str, net: OccluderNet, crops: Tensor) -> list[View]:
+def look(row: str, net: MaskFinder, case: Case) -> list[View]:
     """What the network sees and what stays, by row of the table."""
-    watch = OcclusionWatch(net)
+    crops, found = case.source, net
+    if row.startswith("true, "):
+        row, found = row.removeprefix("true, "), Truth(case.cover)
+    masks = [occlusion.in_front(found.find(crop[None])[0]) for crop in crops]
+    watch = OcclusionWatch(Truth(torch.stack(masks)))
     views = [watch.look(crop) for crop in crops]
     if row == "no repair":
         return [
@@ -106,8 +116,7 @@ def look(row: str, net: OccluderNet, crops: Tensor) -> list[View]:
     if row == "auto":
         return views
     out = [View("clear", views[0].ratio, crops[0], None)]
-    for crop in crops[1:]:
-        mask = find(net, crop)
+    for crop, mask in zip(crops[1:], masks[1:], strict=True):
         source = crop if row == "local" else occlusion.complete(crop, mask, crops[0])
         out.append(View("local", 0.0, source, soft_edge(mask[None], 1)[0]))
     return out
@@ -128,7 +137,7 @@ def judge(model: OmniSync, net: OccluderNet, cases: list[Case], row: str) -> lis
     sums = dict.fromkeys(("made", "asked", "free", "wanted"), 0.0)
     inside, mouth, rest, both, either = [], [], [], 0.0, 0.0
     for case in cases:
-        views = look(row, net, case.source)
+        views = look(row, net, case)
         edited = edit(model, torch.stack([view.source for view in views]), case.audio)
         for i, view in enumerate(views):
             if view.keep is not None:
@@ -147,8 +156,9 @@ def judge(model: OmniSync, net: OccluderNet, cases: list[Case], row: str) -> lis
         mouth.append(float(wrong[seen[1:] > 0].mean()))
         face = (seen[1:] == 0) & (case.cover[1:] == 0)
         rest.append(float(wrong[face].mean()))
+        finder = Truth(case.cover[1:]) if row.startswith("true") else net
         for crop, cover in zip(case.source[1:], case.cover[1:], strict=True):
-            found, true = find(net, crop) > 0.5, cover > 0.5
+            found, true = occlusion.in_front(finder.find(crop[None])[0]) > 0.5, cover > 0.5
             both, either = both + float((found & true).sum()), either + float((found | true).sum())
     share, free = sums["made"] / sums["asked"], sums["free"] / sums["wanted"]
     figures = [np.mean(inside), share, share / free, np.mean(mouth), np.mean(rest), both / either]

@@ -99,9 +99,10 @@ def load(name: str = EMBEDDED, *, device: str = AUTO, dtype: str = AUTO) -> Load
     precision = _chosen_dtype(management, target) if dtype == AUTO else getattr(torch, dtype)
     home = management.unet_offload_device() if device == AUTO else target
     network = load_model(model_path(name), device=home, dtype=precision)
-    for block in network.transformer.blocks:
-        # A step of a large window on a slow machine takes seconds; Cancel waits for a block of it.
-        block.register_forward_pre_hook(lambda *_: _check_cancel())
+    for part in (network.encoder, *network.transformer.blocks):
+        # A step of a large window on a slow machine takes seconds, a long voice minutes; Cancel
+        # waits for one block of the one and one segment of the other.
+        part.register_forward_pre_hook(lambda *_: check_cancel())
     patcher = import_module("comfy.model_patcher").ModelPatcher(
         network, load_device=target, offload_device=home
     )
@@ -119,9 +120,10 @@ def _chosen_dtype(management: Any, device: torch.device) -> torch.dtype:
     return chosen if chosen in able else torch.float32  # a flag may ask for fp8 or fp64
 
 
-def _check_cancel() -> None:
-    """Raises the host's own exception when the user has pressed Cancel."""
-    import_module("comfy.model_management").throw_exception_if_processing_interrupted()
+def check_cancel() -> None:
+    """Raises the host's own exception when the user has pressed Cancel; every loop asks."""
+    if management := _host("comfy.model_management"):
+        management.throw_exception_if_processing_interrupted()
 
 
 def _own_device() -> torch.device:
@@ -204,6 +206,7 @@ def images_to_core(images: Any, *, name: str = "images") -> np.ndarray:
     check_images(images, name=name)
     frames = np.empty((*images.shape[:3], 3), np.uint8)
     for i, image in enumerate(images):
+        check_cancel()
         image = image[..., :3].float().cpu()
         if not torch.isfinite(image).all():
             raise UserError(
@@ -223,6 +226,7 @@ def images_from_core(edited: Iterable[np.ndarray], source: np.ndarray, images: T
     """Edited uint8 frames -> IMAGE; a value that equals the source's is the very input value."""
     result = images.clone()
     for i, frame in enumerate(edited):
+        check_cancel()
         changed = torch.from_numpy(frame != source[i])
         values = torch.from_numpy(frame)[changed].to(result) / 255
         result[i, ..., :3][changed.to(result.device)] = values

@@ -67,6 +67,7 @@ class FlowInit:
         size = model.network.config.crop
         height, width = frames.shape[1:3]
         times = np.arange(len(frames)) / fps
+        show = host.progress()
         with place.region_of(
             mouth, region, speaker=speaker, times=times, width=width, height=height
         ) as where:
@@ -75,12 +76,12 @@ class FlowInit:
                 times,
                 region=where,
                 speaker=speaker,
-                callback=host.progress(stages=("locate",)),
+                callback=show,
             )
         draw = FlowNoise(size, seed)
         noise = {
             i: draw(i, take_crop(frames[i], box, size))
-            for i, box in enumerate(tracking.track)
+            for i, box in enumerate(host.counted(tracking.track, len(frames), show))
             if box is not None
         }
         return (sockets.StartPoint(tracking, noise, tau, seed), len(noise))

@@ -84,6 +84,7 @@ class MouthMask:
             )
         mask = torch.zeros(count, height, width)
         for i, box in enumerate(found.track):
+            host.check_cancel()
             if box is not None:
                 lips = box.cy + (MOUTH_CENTRE[1] - 0.5) * box.side
                 reach = size * MOUTH_SIGMA * box.side / min(height, width)

@@ -252,6 +252,7 @@ class WarpedNoise:
         fresh = None if self._fresh is None else to_latent(self._fresh, shape)
         noise = []
         for i, index in enumerate(shown):
+            host.check_cancel()
             frame = self._images[index, ..., :3].permute(2, 0, 1)[None].float().cpu()
             small = F.interpolate(frame, size, mode="area")[0] * 2 - 1
             noise.append(stream.next(small, None if fresh is None else fresh[i][None]))

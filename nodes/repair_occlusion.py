@@ -76,8 +76,9 @@ class OcclusionRepair:
                 f"edited: expected frames of the source's shape {tuple(source.shape)}, got "
                 f"{tuple(edited.shape)}; connect the source that was edited."
             )
+        show = host.progress()
         if mask is None:
-            masks, ratios = _found(source)
+            masks, ratios = _found(source, show)
             counted = ratios
         else:
             masks = _masks(mask, source)
@@ -85,7 +86,8 @@ class OcclusionRepair:
         result = torch.empty_like(edited)
         # Frame by frame, for a batch of images is large enough once. Mixing knows no range, so the
         # images stay as they are and come back bit for bit.
-        for i, (before, after, cover) in enumerate(zip(source, edited, masks, strict=True)):
+        layers = host.counted(zip(source, edited, masks, strict=True), len(source), show)
+        for i, (before, after, cover) in enumerate(layers):
             one, other = (rearrange(x, "h w c -> 1 c h w") for x in (before, after))
             mixed = repair(one, other, cover[None].to(one), softness=softness)
             result[i] = rearrange(mixed, "1 c h w -> h w c")
@@ -94,7 +96,7 @@ class OcclusionRepair:
         return (result, mean, masks, ratios, host.image(picture))
 
 
-def _found(source: Tensor) -> tuple[Tensor, list[float]]:
+def _found(source: Tensor, show: Any) -> tuple[Tensor, list[float]]:
     """Masks [f h w] of what covers the mouth, and the covered share per frame."""
     from ..omnisync_core.occluder_net import SIDE, WEIGHTS, OccluderNet
     from ..omnisync_core.occlusion import LOCAL_UNTIL, occluder_masks
@@ -107,9 +109,10 @@ def _found(source: Tensor) -> tuple[Tensor, list[float]]:
         return torch.zeros(source.shape[:3]), [0.0] * len(source)
     frames = host.images_to_core(source, name="source")
     times = np.arange(len(frames)) / 25  # only smooths the boxes; an IMAGE batch has no rate
-    track = track_mouth(frames, times, callback=host.progress(stages=("locate",))).track
+    track = track_mouth(frames, times, callback=show).track
     masks, ratios = torch.zeros(source.shape[:3]), []
     for i, (mask, ratio) in enumerate(occluder_masks(frames, track, OccluderNet.load(), size=SIDE)):
+        host.check_cancel()
         if ratio >= LOCAL_UNTIL:  # less is what a clear face may get
             masks[i] = mask
         ratios.append(ratio)
@@ -122,6 +125,7 @@ def _shares(source: Tensor, edited: Tensor, masks: Tensor) -> tuple[list[float],
 
     ratios, counted = [], []
     for before, after, cover in zip(source, edited, masks, strict=True):
+        host.check_cancel()
         region = (before != after).any(-1)[None]
         ratios.append(float(occlusion_ratio(cover[None].to(before), region.to(before))))
         if region.any():

@@ -56,6 +56,7 @@ class Sampler:
                 "windows": widgets.windows_socket(),
                 **widgets.windows(advanced=True),
             },
+            "hidden": widgets.SAVED,
         }
 
     @widgets.names_itself
@@ -67,6 +68,7 @@ class Sampler:
         start: Any,
         *,
         windows: Any = None,
+        extra_pnginfo: Any = None,
         **chosen: Any,
     ) -> tuple:
         from ..omnisync_core.pipeline import Summary, edit_frames
@@ -92,6 +94,7 @@ class Sampler:
             callback=seen,
             summary=summary,
         )
+        widgets.mark(extra_pnginfo, model)
         result = (host.images_from_core(edited, frames, images), widgets.report(summary))
         return host.shown(result, omnisync_strip=seen.told(encoded_audio.loud))
 

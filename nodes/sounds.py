@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,16 @@ def audio_to_core(
         raise UserError(
             f"{name}: expected an AUDIO with waveform and sample_rate, got {type(audio).__name__}."
         )
-    waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    waveform, rate = audio["waveform"], audio["sample_rate"]
+    if not isinstance(waveform, Tensor) or not isinstance(rate, Real) or not rate >= 1:
+        raise UserError(
+            f"{name}: expected an AUDIO with a tensor of samples and a rate in Hz, got "
+            f"{type(waveform).__name__} at {rate!r} Hz; load or make it again."
+        )
+    rate = int(rate)
     if waveform.ndim == 3 and len(waveform) == 1:
         waveform = waveform[0]
-    if waveform.ndim != 2 or 0 in waveform.shape or rate < 1:
+    if waveform.ndim != 2 or 0 in waveform.shape:
         raise UserError(
             f"{name}: expected one sound [1, channels, samples] of some length, got shape "
             f"{tuple(waveform.shape)} at {rate} Hz; connect another sound, or one at a time."

@@ -93,6 +93,7 @@ class LipSync:
                     },
                 ),
             },
+            "hidden": widgets.SAVED,
         }
 
     @classmethod
@@ -112,6 +113,7 @@ class LipSync:
         fps: float = 25.0,
         mouth: Any = None,
         sound: Any = None,
+        extra_pnginfo: Any = None,
         **chosen: Any,
     ) -> tuple:
         widgets.one_of(video, images)
@@ -119,6 +121,7 @@ class LipSync:
         if model is None:
             model = host.load()
         widgets.expect(model, sockets.LoadedModel, "model", source="OmniSync Model Loader")
+        widgets.mark(extra_pnginfo, model)
         if video is not None:
             return _sync_video(model, video, audio, sound, mouth, options=options)
         return _sync_images(model, images, audio, sound, mouth, fps=fps, options=options)

@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from ..omnisync_core import __version__
 from ..omnisync_core.config import Length, Occlusion, Profile, Solver, SyncOptions
 from ..omnisync_core.errors import UserError
 from . import sockets
@@ -23,6 +24,10 @@ CATEGORY = "OmniSync"
 _DEFAULT = SyncOptions()
 # Whole numbers travel through JavaScript, which keeps them exact up to here.
 _LARGEST = 2**53 - 1
+# Hidden input: what the host's nodes that save files write into each file of this run.
+SAVED = {"extra_pnginfo": "EXTRA_PNGINFO"}
+_ANY = (object, "")
+_KINDS = {"STRING": (str, "a text"), "BOOLEAN": (bool, "true or false")}
 
 
 def model_socket() -> tuple:
@@ -282,8 +287,9 @@ def names_itself(function: Callable) -> Callable:
 
 def _check_form(node: Any, fields: dict[str, Any]) -> None:
     """Raise UserError for a number out of bounds and for a word that is no choice."""
-    for group in node.INPUT_TYPES().values():
-        for name, (kind, options) in group.items():
+    form = node.INPUT_TYPES()
+    for group in ("required", "optional"):
+        for name, (kind, options) in form.get(group, {}).items():
             if name not in fields:
                 continue
             value = fields[name]
@@ -297,6 +303,8 @@ def _check_form(node: Any, fields: dict[str, Any]) -> None:
             # The loader's list says more than that a file is missing.
             elif isinstance(kind, list) and name != "model" and value not in kind:
                 expected = "one of " + ", ".join(kind)
+            elif isinstance(kind, str) and not isinstance(value, _KINDS.get(kind, _ANY)[0]):
+                expected = _KINDS[kind][1]
             else:
                 continue
             raise UserError(f"{name}: expected {expected}, got {value!r}.")
@@ -311,6 +319,13 @@ def one_of(video: Any, images: Any) -> None:
     if (video is None) == (images is None):
         came = "neither" if video is None else "both"
         raise UserError(f"video, images: expected one of the two, got {came}; connect just one.")
+
+
+def mark(saved: Any, model: sockets.LoadedModel) -> None:
+    """Say in every file that the host's nodes save of this run that it was edited, and by what."""
+    if isinstance(saved, dict):  # None when the prompt came without the page
+        name = model.network.config.name
+        saved["omnisync"] = f"Edited with OmniSync {__version__}: model {name}"
 
 
 def report(summary: Summary) -> str:

@@ -1,7 +1,7 @@
 """From tokens to pictures: where the source moves, and what is drawn over it.
 
-In: tokens [bf n d] and, for each frame, the estimate and the source [bf 6 h w]. Out: the clean
-frames [bf 3 h w] and the flow [bf 2 h/2 w/2].
+In: tokens [bf n d] and, for each frame, the estimate and the source [bf 6 h w]. Out: a Drawing, of
+which compose() makes the clean frames [bf 3 h w].
 
 Most of a new mouth is the old face moved: lips part, the chin drops, skin keeps its grain. So the
 source is first read along a flow (in the manner of the first-order motion model, Siarohin et al.
@@ -11,6 +11,8 @@ Everything ends in layers that start at zero: untrained, the source comes back t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -18,6 +20,32 @@ from torch.nn import functional as F
 
 from .config import ModelConfig
 from .optical_flow import backward_warp
+
+
+class Drawing(NamedTuple):
+    """How a clean frame is made of its source: compose() does it."""
+
+    flow: Tensor
+    """[n 2 h/2 w/2]: where the source is read, (dx, dy) in pixels as optical_flow.py has it."""
+    colour: Tensor
+    """[n 3 h w]: what is drawn over it."""
+    replaced: Tensor
+    """[n 1 h w]: how much of the source goes."""
+    taken: Tensor
+    """[n 1 h w]: how much of x_t's estimate is taken for it."""
+
+
+def compose(drawing: Drawing, pictures: Tensor) -> Tensor:
+    """The clean frames [n 3 h w] of a drawing; pictures [n 6 h w]: the estimate and the source."""
+    flow, colour, replaced, taken = drawing
+    estimate, source = pictures.split(3, dim=1)
+    fine = F.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
+    read = backward_warp(source.float(), fine)
+    # Without this difference, rounding would change the source even where nothing moves.
+    moved = source + (read - backward_warp(source.float(), torch.zeros_like(fine))).to(source)
+    # Two shares say where the moved source goes and where x_t shows the new mouth. Without them the
+    # tokens would have to carry every old pixel, negated: such runs kept the old lips.
+    return moved + colour - replaced * moved + taken * (estimate - moved)
 
 
 class Decoder(nn.Module):
@@ -44,8 +72,7 @@ class Decoder(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, tokens: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """The flow is in pixels of the picture, (dx, dy), as optical_flow.py has it."""
+    def forward(self, tokens: Tensor, pictures: Tensor) -> Drawing:
         half = self.patch // 2
         drawn = rearrange(
             self.out(tokens),
@@ -59,16 +86,4 @@ class Decoder(nn.Module):
             x = x + layer(x)
         x = F.silu(x)
         flow = self.patch * self.motion(x).float()  # in half precision places would be off
-        colour, replaced, taken = F.pixel_shuffle(self.residual(x), 2).split([3, 1, 1], dim=1)
-        estimate, source = pictures.split(3, dim=1)
-        moved = source + self._change(source, flow).to(source)
-        # Two shares say where the moved source goes and where x_t shows the new mouth. Without them
-        # the tokens would have to carry every old pixel, negated: such runs kept the old lips.
-        return moved + colour - replaced * moved + taken * (estimate - moved), flow
-
-    @staticmethod
-    def _change(source: Tensor, flow: Tensor) -> Tensor:
-        """What reading along the flow changes: exactly nothing where it is zero."""
-        fine = F.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
-        here = backward_warp(source.float(), torch.zeros_like(fine))
-        return backward_warp(source.float(), fine) - here
+        return Drawing(flow, *F.pixel_shuffle(self.residual(x), 2).split([3, 1, 1], dim=1))

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .config import ModelConfig
-from .decoder import Decoder
+from .decoder import Decoder, Drawing, compose
 from .errors import UserError
 from .layers import Attention, FeedForward, TimeEmbedding, rotary
 from .replay import Recall, Replay
@@ -137,7 +137,8 @@ class VideoTransformer(nn.Module):
         replay: Replay | None = None,
     ) -> Tensor:
         """replay: the past that attention in time sees as well; it notes these frames."""
-        return self.draw(x_t, source, t, audio, voiceprint, times, replay)[0]
+        drawing, pictures = self.draw(x_t, source, t, audio, voiceprint, times, replay)
+        return compose(drawing, pictures).unflatten(0, x_t.shape[:2])
 
     def draw(
         self,
@@ -148,8 +149,8 @@ class VideoTransformer(nn.Module):
         voiceprint: Tensor,
         times: Tensor,
         replay: Replay | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The same, and the flow [b f 2 h/2 w/2] in pixels along which the source was read."""
+    ) -> tuple[Drawing, Tensor]:
+        """What compose() makes the clean frames of, all windows' frames in a row: n = b f."""
         patch = self.config.patch
         frames, _, height, width = x_t.shape[1:]
         if height % patch or width % patch:
@@ -181,8 +182,7 @@ class VideoTransformer(nn.Module):
             recall = replay.recall(float(t[0]), i) if replay else None
             inputs = (x, condition, sound, in_space, in_time, recall, turns)
             x = checkpoint(block, *inputs, use_reentrant=False) if again else block(*inputs)
-        clean, flow = self.decoder(F.layer_norm(x, x.shape[-1:]), both)
-        return tuple(rearrange(one, "(b f) c h w -> b f c h w", f=frames) for one in (clean, flow))
+        return self.decoder(F.layer_norm(x, x.shape[-1:]), both), both
 
     def _past_clock(self, clock: Tensor, frames: int) -> Tensor:
         """Positions [frames] of remembered frames: just before the window, a frame apart. However

@@ -1,7 +1,7 @@
 import torch
 
 from omnisync_core.config import ModelConfig
-from omnisync_core.decoder import Decoder
+from omnisync_core.decoder import Decoder, compose
 
 
 def _inputs(config: ModelConfig, *, rows: int = 3, columns: int = 2) -> tuple[torch.Tensor, ...]:
@@ -11,9 +11,14 @@ def _inputs(config: ModelConfig, *, rows: int = 3, columns: int = 2) -> tuple[to
     return tokens, torch.rand(2, 6, *size, generator=generator) * 2 - 1
 
 
+def _drawn(decoder: Decoder, tokens: torch.Tensor, pictures: torch.Tensor):
+    drawing = decoder(tokens, pictures)
+    return compose(drawing, pictures), drawing.flow
+
+
 def test_untrained_the_source_comes_back_to_the_bit(tiny: ModelConfig) -> None:
     tokens, pictures = _inputs(tiny)
-    clean, flow = Decoder(tiny)(tokens, pictures)
+    clean, flow = _drawn(Decoder(tiny), tokens, pictures)
     assert torch.equal(clean, pictures[:, 3:])
     assert flow.shape == (2, 2, 12, 8) and flow.eq(0).all()
 
@@ -23,7 +28,7 @@ def test_a_flow_moves_the_source_by_its_pixels(tiny: ModelConfig) -> None:
     decoder = Decoder(tiny)
     with torch.no_grad():  # to be read three pixels to the right and one further down
         decoder.motion.bias.copy_(torch.tensor([3.0, 1.0]) / tiny.patch)
-        clean, flow = decoder(tokens, pictures)
+        clean, flow = _drawn(decoder, tokens, pictures)
     torch.testing.assert_close(flow[:, 0], torch.full_like(flow[:, 0], 3.0))
     expected = pictures[:, 3:, 1:, 3:]
     torch.testing.assert_close(clean[:, :, :-1, :-3], expected, atol=1e-5, rtol=1e-5)
@@ -38,5 +43,5 @@ def test_all_of_the_source_can_be_drawn_over_and_all_of_the_estimate_taken(
         decoder = Decoder(tiny)
         with torch.no_grad():
             decoder.residual.bias[channels] = 1
-            clean, _ = decoder(tokens, pictures)
+            clean, _ = _drawn(decoder, tokens, pictures)
         torch.testing.assert_close(clean, wanted, atol=1e-6, rtol=0)

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 
 from ..errors import UserError
 from .clips import load_clip
@@ -26,9 +31,19 @@ from .likeness import frechet, kernel_distance
 from .methods import BASELINES, Method
 
 Row = dict[str, Any]
-VERSION = 1
+VERSION = 2
 """Of the figures: results of another one are judged again."""
 _FEWEST = 8  # pictures below which a distance between sets says nothing
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the tables, without what cannot be sent to another process."""
+
+    label: str
+    timed: bool
+    place: Path
+    """Folder of its results."""
 
 
 def run_bench(
@@ -37,62 +52,113 @@ def run_bench(
     out: Path,
     *,
     means: Means | None = None,
+    workers: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
-    """Run and judge all methods on the clips of these folders; returns one row for each pair.
+    """Run all methods on the clips of these folders, one after another, so that their times are
+    their own; then judge, in that many processes. Returns a row for each pair.
 
     A method that fails on a clip gets a row with its error, and the rest goes on.
     """
-    means = means or Means()
-    rows: list[Row] = []
+    items = list(folders)
     try:
-        for number, folder in enumerate(folders, 1):
+        for number, item in enumerate(items, 1):
             for method in methods:
-                row, fresh = _one(folder, method, out / "results" / method.folder, means)
-                rows.append(row)
-                if fresh:
-                    words = row["error"] or f"{row['seconds']:.1f} s"
-                    say(f"{number} {row['name']} {method.label}: {row['status']}, {words}")
+                if words := _make(item, method, out / "results" / method.folder):
+                    say(f"{number} of {len(items)} {item.name} {method.label}: {words}")
     finally:
         for method in methods:
             method.stop()
+    plain = [_Row(m.label, m.timed, out / "results" / m.folder) for m in methods]
+    rows: list[Row] = []
+    for number, found in enumerate(_judged(items, plain, means or Means(), workers), 1):
+        rows += [row for row, _ in found]
+        if fresh := sum(new for _, new in found):
+            name = items[number - 1].name
+            say(f"{number} of {len(items)} {name}: {fresh} of {len(found)} judged")
     _save(rows, out)
     return rows
 
 
-def _one(folder: Path, method: Method, place: Path, means: Means) -> tuple[Row, bool]:
-    """The row of one pair, and whether it was worked out now."""
-    stored, video = place / f"{folder.name}.json", place / f"{folder.name}.mp4"
-    marks = {"version": VERSION, "means": {k: str(v) for k, v in asdict(means).items()}}
-    kept: Row = json.loads(stored.read_text()) if stored.exists() else {}
-    if kept.get("status") == "ok" and kept["marks"] == marks and video.exists():
-        return kept, False
+def _make(item: Path, method: Method, place: Path) -> str:
+    """Make one result, unless it is there; returns what to say of it."""
+    stored, video = place / f"{item.name}.json", place / f"{item.name}.mp4"
+    kept = _kept(stored)
+    if video.exists() and kept.get("status") in ("ok", "made"):
+        return ""
     place.mkdir(parents=True, exist_ok=True)
-    about = json.loads((folder / "item.json").read_text())
-    row: Row = {"method": method.label, **about, "status": "ok", "error": "", "marks": marks}
-    row["seconds"] = kept.get("seconds", 0.0)
+    video.unlink(missing_ok=True)
+    row: Row = {"method": method.label, "status": "made", "error": "", "seconds": 0.0}
+    started = time.monotonic()
     try:
-        if not video.exists() or kept.get("status") == "failed":
-            video.unlink(missing_ok=True)
-            started = time.monotonic()
-            method.produce(folder, video)
-            row["seconds"] = time.monotonic() - started
-        clip = load_clip(folder)
-        verdict = judge(clip, video, means)
+        method.produce(item, video)
+    except UserError as error:
+        absent = method.label in BASELINES and str(error) == "not known for this clip"
+        row |= {"status": "absent" if absent else "failed", "error": str(error)}
+    else:
+        row["seconds"] = time.monotonic() - started
+    _write(stored, row)
+    if row["status"] == "failed":
+        return f"failed, {row['error']}"
+    return f"{row['seconds']:.1f} s" if method.timed and row["status"] == "made" else ""
+
+
+def _judged(
+    items: Sequence[Path], methods: Sequence[_Row], means: Means, workers: int
+) -> Iterator[list[tuple[Row, bool]]]:
+    """The rows of each clip in turn, and whether they were worked out now."""
+    work = partial(_judge_item, methods=methods, means=means)
+    if workers == 1 or len(items) < 2:
+        yield from map(work, items)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, initializer=_one_thread) as pool:
+        yield from pool.map(work, items)
+
+
+def _one_thread() -> None:
+    """Processes share the cores already."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _judge_item(item: Path, methods: Sequence[_Row], means: Means) -> list[tuple[Row, bool]]:
+    return [_judge_row(item, method, means) for method in methods]
+
+
+def _judge_row(item: Path, method: _Row, means: Means) -> tuple[Row, bool]:
+    """The row of one pair, and whether it was worked out now."""
+    stored, video = method.place / f"{item.name}.json", method.place / f"{item.name}.mp4"
+    marks = {"version": VERSION, "means": {k: str(v) for k, v in asdict(means).items()}}
+    kept = _kept(stored)
+    if kept["status"] == "ok" and kept.get("marks") == marks:
+        return kept, False
+    row = kept | json.loads((item / "item.json").read_text())
+    if kept["status"] in ("failed", "absent"):
+        return row, False
+    try:
+        verdict = judge(load_clip(item), video, means)
     except UserError as error:
         row |= {"status": "failed", "error": str(error)}
-        if method.label in BASELINES and str(error) == "not known for this clip":
-            row["status"] = "absent"
+    except Exception as error:  # what no judge can read is this result's failure, not the run's
+        row |= {"status": "failed", "error": f"not judged: {type(error).__name__}: {error}"}
     else:
-        row |= verdict.figures
-        row["frames"] = len(verdict.opening)
+        row |= {"status": "ok", "marks": marks, **verdict.figures, "frames": len(verdict.opening)}
         if method.timed and row["seconds"]:
             row["fps"] = row["frames"] / row["seconds"]
         np.savez(stored.with_suffix(".npz"), opening=verdict.opening, **verdict.features)  # type: ignore[arg-type]
+    _write(stored, row)
+    return row, True
+
+
+def _kept(stored: Path) -> Row:
+    return json.loads(stored.read_text()) if stored.exists() else {}
+
+
+def _write(stored: Path, row: Row) -> None:
     part = stored.with_suffix(".part")
     part.write_text(json.dumps(row))
     part.replace(stored)
-    return row, True
 
 
 def _save(rows: list[Row], out: Path) -> None:

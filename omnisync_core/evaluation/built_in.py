@@ -106,6 +106,8 @@ def make_all(wanted: Sequence[Plan], out: Path, *, workers: int = 1) -> Iterator
             yield folder
         return
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        # The longest first, so that no process ends alone on it.
+        todo.sort(key=lambda one: -one[0].seconds)
         running = {folder: pool.submit(make, plan, folder) for plan, folder in todo}
         for folder in folders:
             if folder in running:

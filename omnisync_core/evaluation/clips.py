@@ -8,9 +8,11 @@ its true lips) and perhaps truth.mp4. A method is given source.mp4 and voice.wav
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from ..media import read_audio, read_frames
 from .ruler import Ruler, look
 
+T = TypeVar("T")
 _COVERED = 0.1  # share of the mouth's place behind an occluder from which it is not measured
 
 
@@ -57,6 +60,13 @@ class Clip:
             return None
         true = np.concatenate([self.numbers["source"][:, None], self.numbers["source_lips"]], 1)
         return Ruler(self.looks(self.source), np.where(self.hidden[:, None], np.nan, true))
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What is worked out once for a clip and used for every result."""
+        kept = self.__dict__.setdefault("_kept", {})
+        if name not in kept:
+            kept[name] = make()
+        return kept[name]
 
     def looks(self, frames: np.ndarray) -> np.ndarray:
         """What the ruler reads of frames [g, h, w, 3], g <= f."""

@@ -117,7 +117,9 @@ def _bench(arguments: argparse.Namespace) -> int:
     methods = [parse_method(text, **options) for text in wanted]
     started, unusable = time.monotonic(), []
     folders = _folders(arguments, unusable)
-    rows = run_bench(folders, methods, arguments.output, means=means, say=_say)
+    # Clips of the user's and long ones fill the memory: one at a time.
+    workers = _workers() if arguments.clips is None and arguments.size == "small" else 1
+    rows = run_bench(folders, methods, arguments.output, means=means, workers=workers, say=_say)
     text = markdown(rows, arguments.output, _COMMON)
     (arguments.output / "table.md").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
@@ -146,9 +148,9 @@ def _folders(arguments: argparse.Namespace, unusable: list[str]) -> Iterator[Pat
         )
     if arguments.clips is None:
         wanted = plans(arguments.size, tracks=tracks, seed=arguments.seed)
-        workers = min(os.cpu_count() or 1, 8)
-        # All before the first method runs, so that its time is not taken beside the renderer.
-        yield from list(make_all(wanted, place, workers=workers))
+        for number, folder in enumerate(make_all(wanted, place, workers=_workers()), 1):
+            _say(f"{number} of {len(wanted)} {folder.name}: rendered")
+            yield folder
         return
     entries = [e for e in read_entries(arguments.clips) if e.track in tracks]
     for folder, why in prepare_entries(entries, place, seconds=arguments.seconds):
@@ -157,6 +159,10 @@ def _folders(arguments: argparse.Namespace, unusable: list[str]) -> Iterator[Pat
             _say(f"not used: {why}")
         else:
             yield folder
+
+
+def _workers() -> int:
+    return min(os.cpu_count() or 1, 8)
 
 
 def _say(line: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ..errors import UserError
@@ -14,8 +15,8 @@ from ..media import probe_video
 from ..region import Box
 from . import likeness, motion, naturalness, style
 from .clips import Clip, frames_of
-from .curves import agreement, closure_recall, envelope, loudness, on_clock, silent
 from .judge import RATE, WEIGHTS, judge_sync, load_judge, mouth_pictures
+from .lips import lip_figures, read, read_truth
 from .metrics import error_within, psnr, sharpness, ssim
 from .syncnet import faces_of, load_syncnet, syncnet_figures
 
@@ -57,10 +58,7 @@ FIGURES = {
 """Figure -> its words, its unit, and 1 where higher is better, -1 where lower, 0 where neither."""
 SPARE = 5
 """Frames by which a result may be longer or shorter (SyncNet leaves out the last five, too)."""
-_LEAK = 0.25  # of the source's 95th percentile: from here lips count as open
 _CHANGED = 8  # grey levels
-_GROUPS = {1: 0, 2: 1, 6: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 3, 13: 3}
-"""Viseme class -> closed, teeth on lip, round, open; all others (but rest) are 4."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,10 @@ def judge(clip: Clip, video: Path, means: Means) -> Verdict:
     result = fitting_frames(clip, video)
     count = len(result)
     figures = dict.fromkeys((name for name in FIGURES if name != "fps"), float("nan"))
-    opening = np.full(count, np.nan)
-    lips = None
-    if clip.ruler is not None:
-        read = np.where(clip.hidden[:count, None], np.nan, clip.ruler(clip.looks(result)))
-        opening, lips = read[:, 0], read[:, 1:]
-        figures |= _lips(clip, opening, lips)
+    seen = read(clip, result)
+    opening, lips = seen[:, 0], seen[:, 1:]
+    if np.isfinite(opening).any():
+        figures |= lip_figures(clip, opening, lips)
     figures |= _sync(clip, result, means)
     figures |= _pictures(clip, result)
     crops = clip.crops(result, likeness.FACE, every=likeness.EVERY)
@@ -102,9 +98,8 @@ def judge(clip: Clip, video: Path, means: Means) -> Verdict:
         likeness.embed(crops, means.embedder), _seen_source(clip, means.embedder)
     )
     figures["lost"] = _lost(clip, result)
-    jerks = (np.nan, np.nan)
-    if lips is not None and clip.truth is not None:
-        jerks = (motion.jerk(lips), motion.jerk(_true_lips(clip)[:count]))
+    # The truth's lips as the ruler reads them: its own noise jerks as the result's does.
+    jerks = (motion.jerk(lips), motion.jerk(read_truth(clip)[:count, 1:]))
     figures |= motion.coherence(
         motion.warp_errors(motion.half(result), _flow(clip)[: count - 1], _beside(clip)[:count]),
         _source_errors(clip)[: count - 1],
@@ -134,70 +129,6 @@ def fitting_frames(clip: Clip, video: Path) -> np.ndarray:
             f"{result.shape[1]} at {got_rate:.4g}; keep length, size and rate"
         )
     return result[: len(source)]
-
-
-def _lips(clip: Clip, opening: np.ndarray, lips: np.ndarray) -> dict[str, float]:
-    """What the ruler's reading says, for clips with known lips."""
-    numbers, times = clip.numbers, clip.numbers["times"]
-    count = int(times[len(opening) - 1] * 100) + 1
-    mouth = on_clock(times[: len(opening)], opening, count)
-    true = on_clock(times, numbers["truth"], count)
-    heard = envelope(clip.sound)
-    fit = agreement(mouth, true)
-    sound = agreement(mouth, (heard, np.ones(len(heard), bool)))
-    shut = [(float(a), float(b)) for a, b, kind in numbers["phones"] if kind == 1]
-    shown = np.isfinite(opening)
-    mean = numbers["truth"][: len(opening)][shown].mean() if shown.any() else 0.0
-    apart = (lips - numbers["truth_lips"][: len(lips)])[shown].reshape(-1, 2, 20)
-    own = on_clock(times, np.where(clip.hidden, np.nan, _read_truth(clip)[:, 0]), count)
-    return {
-        "truth_r": fit["r0"],
-        "truth_lag": fit["lag"],
-        "sound_r": sound["r0"],
-        "sound_lag": sound["lag"],
-        "closures": closure_recall(mouth, shut),
-        "visemes": viseme_share(clip, lips),
-        "lmd": float(100 * np.linalg.norm(apart, axis=1).mean()) if shown.any() else np.nan,
-        "leak": _leak(mouth, clip),
-        "open_ratio": (
-            float(np.clip(opening[shown], 0, None).mean() / mean) if mean > 1e-3 else np.nan
-        ),
-        "ruler_r": agreement(own, true)["r0"],
-    }
-
-
-def viseme_share(clip: Clip, lips: np.ndarray) -> float:
-    """Share of the phones whose mean read lips [f, 40] are nearest to their group's prototype.
-
-    Prototypes are the mean true lips of the source's frames of a group; groups that the source
-    shows in fewer than three frames are left out. NaN without phones.
-    """
-    numbers = clip.numbers
-    group = np.array([_GROUPS.get(int(v), 4) if v else -1 for v in numbers["source_visemes"]])
-    kinds = [g for g in range(5) if (group == g).sum() >= 3]
-    if len(kinds) < 2:
-        return float("nan")
-    prototypes = np.stack([numbers["source_lips"][group == g].mean(0) for g in kinds])
-    right = []
-    for start, stop, kind in numbers["phones"]:
-        times = numbers["times"][: len(lips)]
-        inside = (times >= start) & (times < max(stop, start + 1 / RATE))
-        seen = lips[inside & np.isfinite(lips).all(1)]
-        wanted = _GROUPS.get(int(kind), 4)
-        if len(seen) and int(kind) and wanted in kinds:
-            nearest = np.linalg.norm(prototypes - seen.mean(0), axis=1).argmin()
-            right.append(kinds[int(nearest)] == wanted)
-    return float(np.mean(right)) if right else float("nan")
-
-
-def _leak(mouth: tuple[np.ndarray, np.ndarray], clip: Clip) -> float:
-    """Share of silent time in which the lips are open; a voice without any sound is all silent."""
-    count = min(len(mouth[0]), len(clip.sound) // 160)
-    loud = loudness(clip.sound)[:count]
-    quiet = silent(loud) if np.abs(clip.sound).max() > 1e-4 else np.ones(count, bool)
-    where = quiet & mouth[1][:count]
-    limit = _LEAK * np.percentile(clip.numbers["source"], 95)
-    return float((mouth[0][:count][where] > limit).mean()) if where.sum() >= 20 else float("nan")
 
 
 def _sync(clip: Clip, result: np.ndarray, means: Means) -> dict[str, float]:
@@ -259,7 +190,7 @@ def _repair_iou(result: np.ndarray, source: np.ndarray, cover: np.ndarray, squar
     """Changed pixels against the mouth's square less what lies in front of it."""
     both, either = 0, 0
     for now, old, hidden, where in zip(result, source, cover, squares, strict=True):
-        changed = np.abs(now.astype(np.int16) - old).max(-1) > _CHANGED
+        changed = cv2.absdiff(now, old).max(-1) > _CHANGED
         wanted = np.zeros_like(changed)
         wanted[where] = True
         wanted &= hidden < 50
@@ -298,41 +229,34 @@ def set_features(clip: Clip, result: np.ndarray, means: Means) -> dict[str, np.n
 # What is worked out once for a clip and used for every method; clips come one after another.
 
 
-def _once(clip: Clip, kind: str, make):
-    kept = clip.__dict__.setdefault("_kept", {})
-    if kind not in kept:
-        kept[kind] = make()
-    return kept[kind]
-
-
 def _seen_source(clip: Clip, embedder: str) -> np.ndarray:
     def make() -> np.ndarray:
         crops = clip.crops(clip.source, likeness.FACE, every=likeness.EVERY)
         return likeness.embed(crops, embedder)
 
-    return _once(clip, "embedded", make)
+    return clip.once("embedded", make)
 
 
 def _source_textures(clip: Clip) -> np.ndarray:
     def make() -> np.ndarray:
         return naturalness.features(clip.crops(clip.source, naturalness.SIDE, every=5))
 
-    return _once(clip, "textures", make)
+    return clip.once("textures", make)
 
 
 def _source_grams(clip: Clip) -> list[np.ndarray]:
-    return _once(clip, "grams", lambda: style.grams(clip.crops(clip.source, 96, every=5)))
+    return clip.once("grams", lambda: style.grams(clip.crops(clip.source, 96, every=5)))
 
 
 def _flow(clip: Clip) -> np.ndarray:
-    return _once(clip, "flow", lambda: motion.flows(motion.half(clip.source)))
+    return clip.once("flow", lambda: motion.flows(motion.half(clip.source)))
 
 
 def _source_errors(clip: Clip) -> np.ndarray:
     def make() -> np.ndarray:
         return motion.warp_errors(motion.half(clip.source), _flow(clip), _beside(clip))
 
-    return _once(clip, "errors", make)
+    return clip.once("errors", make)
 
 
 def _beside(clip: Clip) -> np.ndarray:
@@ -349,15 +273,4 @@ def _beside(clip: Clip) -> np.ndarray:
                 mask[: cover.shape[0], : cover.shape[1]] &= cover < 5
         return out
 
-    return _once(clip, "beside", make)
-
-
-def _read_truth(clip: Clip) -> np.ndarray:
-    assert clip.ruler is not None and clip.truth is not None
-    ruler, truth = clip.ruler, clip.truth
-    return _once(clip, "truth", lambda: ruler(clip.looks(truth)))
-
-
-def _true_lips(clip: Clip) -> np.ndarray:
-    """The truth's lips as the ruler reads them: its own noise jerks as the result's does."""
-    return np.where(clip.hidden[:, None], np.nan, _read_truth(clip)[:, 1:])
+    return clip.once("beside", make)

@@ -50,8 +50,9 @@ def error_within(result: np.ndarray, source: np.ndarray, where: np.ndarray) -> f
     """Mean absolute difference in 8-bit levels where `where` [f, h, w] is true; NaN if nowhere."""
     if not where.any():
         return float("nan")
-    total, count = 0, 0
+    total, count = 0.0, 0
     for a, b, mask in zip(result, source, where, strict=True):
-        total += int(cv2.absdiff(a, b)[mask].sum(dtype=np.int64))
-        count += 3 * int(mask.sum())
+        inside = int(mask.sum())
+        total += sum(cv2.mean(cv2.absdiff(a, b), mask.astype(np.uint8))[:3]) * inside
+        count += 3 * inside
     return total / count

@@ -99,11 +99,12 @@ def fit(
     state: Path,
     *,
     minutes: float,
+    rate: float = RATE,
 ) -> nn.Module:
     """Train for that long (CPU time) in all, going on from `state` where it exists.
 
-    Returns the averaged network. A line of figures every 100 steps goes to a JSON-lines
-    file beside `state`.
+    rate: the highest learning rate, after 200 steps; it falls as half a cosine wave. Returns the
+    averaged network. A line of figures every 100 steps goes to a JSON-lines file beside `state`.
     """
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = AveragedModel(network, avg_fn=_recent_mean, use_buffers=True)
@@ -124,9 +125,9 @@ def fit(
     network.train()
     started = time.process_time() - 60 * spent  # a busy machine trains no less
     while (spent := (time.process_time() - started) / 60) < minutes:
-        rate = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * spent / minutes))
+        share = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * spent / minutes))
         for group in optimiser.param_groups:
-            group["lr"] = RATE * max(rate, 0.01)
+            group["lr"] = rate * max(share, 0.01)
         loss = step_loss(rng)
         optimiser.zero_grad()
         loss.backward()

@@ -4,8 +4,9 @@
 
 Pictures are the targets and sources of rendered shards and the crops of real packs; occluders are
 drawn over four fifths of them (occluders.py), some with the texture of another picture, so that a
-thing is known by lying in front and not by its colour. Goes on where it stopped; writes
-OUT/occluder.safetensors and, on heads never trained on with occluders of HELD_OUT, OUT/judge.json.
+thing is known by lying in front and not by its colour, and half of what is skin with the colour of
+the face behind it. Goes on where it stopped; writes OUT/occluder.safetensors and, with --held, on
+heads never trained on, OUT/judge.json (things of HELD_OUT were never trained on either).
 """
 
 from __future__ import annotations
@@ -22,24 +23,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..occluder_net import FORMAT, SIDE, OccluderNet
-from .locator import fit
+from .locator import RATE, fit
 from .looks import FILTERS, stylise
-from .occluders import HELD_OUT, KINDS, Occluder, draw_occluder
+from .occluders import HELD_OUT, KINDS, SKIN, Occluder, draw_occluder
 from .pairs import load_shard
 
 BATCH = 24
+# Of weights that learn on: half of a fresh network's.
+_RATE_ON = 1e-3
 _MOUTH = np.array([[0.5, 0.44]]) * SIDE  # about where the standard crop has it
 
 
 class Crops:
-    """Crops of faces from a prepared folder: draw(rng) -> uint8 [144, 144, 3]."""
+    """Crops of faces from prepared folders: draw(rng) -> uint8 [144, 144, 3]."""
 
-    def __init__(self, folder: Path) -> None:
-        self.rendered = [load_shard(path) for path in sorted(folder.glob("rendered_*"))]
-        self.real = [load_shard(path)["crops"] for path in sorted(folder.glob("real_*"))]
+    def __init__(self, *folders: Path) -> None:
+        paths = [path for folder in folders for path in sorted(folder.iterdir())]
+        self.rendered = [load_shard(p) for p in paths if p.name.startswith("rendered_")]
+        self.real = [load_shard(p)["crops"] for p in paths if p.name.startswith("real_")]
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        if self.real and rng.random() < 0.5:
+        if not self.rendered or (self.real and rng.random() < 0.5):
             pack = self.real[rng.integers(len(self.real))]
             picture = pack[rng.integers(len(pack)), rng.integers(pack.shape[1])]
             n = int(picture.shape[0] * rng.uniform(0.72, 0.92))  # packs are wider than crops
@@ -77,8 +81,11 @@ def draw_sample(
     picture, cover = crops.draw(rng), np.zeros((SIDE, SIDE), np.float32)
     for _ in range(int(rng.choice([0, 1, 2], p=[0.3, 0.6, 0.1]))):
         mouth = _MOUTH + rng.normal(size=2) * 0.08 * SIDE
-        thing = draw_occluder(rng, mouth, SIDE, kind=str(rng.choice(kinds)))
-        if rng.random() < 0.3:
+        kind = str(rng.choice(kinds))
+        thing = draw_occluder(rng, mouth, SIDE, kind=kind)
+        if kind in SKIN and rng.random() < 0.5:
+            thing = thing.tinted(_cheek(picture, rng) * rng.uniform(0.75, 1.15))
+        elif rng.random() < 0.3:
             texture = np.ascontiguousarray(np.rot90(crops.draw(rng), int(rng.integers(1, 4))))
             mixed = 0.7 * texture + 0.5 * thing.pictures[0] - 20.0
             thing = Occluder(np.clip(mixed, 0, 255).astype(np.uint8)[None], thing.cover)
@@ -87,6 +94,13 @@ def draw_sample(
     if rng.random() < 0.2:
         picture = stylise(picture[None], str(rng.choice(list(FILTERS))), rng.random())[0]
     return _relit(picture, rng), cover
+
+
+def _cheek(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The mean colour of one cheek, RGB."""
+    x = int(SIDE * rng.choice([0.25, 0.75]))
+    y, reach = int(SIDE * 0.3), SIDE // 16
+    return picture[y - reach : y + reach, x - reach : x + reach].mean((0, 1))
 
 
 def _batch(crops: Crops, seed: int) -> tuple[Tensor, Tensor]:
@@ -132,20 +146,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("pairs", type=Path, help="a folder that prepare.py filled")
+    parser.add_argument("pairs", type=Path, nargs="+", help="folders that prepare.py filled")
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=12, help="of CPU time")
+    parser.add_argument("--start", type=Path, help="weights that learn on")
     parser.add_argument("--held", type=Path, help="such a folder of heads never trained on")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    net, crops = OccluderNet(), Crops(arguments.pairs)
+    crops = Crops(*arguments.pairs)
+    net = OccluderNet.load(arguments.start) if arguments.start else OccluderNet()
+    net.requires_grad_(True)
 
     def step(rng: torch.Generator) -> Tensor:
         seed = int(torch.randint(2**31, (1,), generator=rng))
         return loss_of(net, *_batch(crops, seed))
 
-    average = fit(net, step, arguments.out / "occluder.pt", minutes=arguments.minutes)
+    rate = _RATE_ON if arguments.start else RATE
+    state = arguments.out / "occluder.pt"
+    average = fit(net, step, state, minutes=arguments.minutes, rate=rate)
     counters = ("num_batches_tracked",)
     state = {k: v for k, v in average.state_dict().items() if not k.endswith(counters)}
     weights = {k: v.half().contiguous() for k, v in state.items()}

@@ -15,7 +15,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-KINDS = ("finger", "hand", "microphone", "mask", "hair", "sheet", "spoon", "blob", "slab")
+SKIN = ("finger", "hand", "arm")
+"""Kinds of bare skin."""
+KINDS = (
+    *SKIN,
+    *("microphone", "headset", "mask", "scarf", "hair", "sheet", "spoon", "held", "blob", "slab"),
+)
 HELD_OUT = ("cup", "phone", "leaf")
 _SAMPLES = 2  # per pixel and side, for soft edges
 
@@ -31,6 +36,15 @@ class Occluder:
         """Frames uint8 [f, s, s, 3] with the thing in front."""
         share = self.cover[..., None]
         return np.round(frames * (1 - share) + self.pictures * share).astype(np.uint8)
+
+    def tinted(self, colour: np.ndarray) -> Occluder:
+        """The same thing with that mean colour (RGB)."""
+        mean = np.average(self.pictures, axis=(0, 1, 2), weights=self._weights())
+        pictures = np.clip(self.pictures * (colour / np.maximum(mean, 1)), 0, 255)
+        return Occluder(pictures.astype(np.uint8), self.cover)
+
+    def _weights(self) -> np.ndarray:
+        return np.repeat(self.cover[..., None] + 1e-6, 3, -1)
 
 
 def draw_occluder(
@@ -86,10 +100,11 @@ def _paint(
             cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, 4)
         if not mask.any():
             continue
-        share = (mask / np.float32(255))[..., None]
-        shade = _rounded(mask) * piece.round + 1 - piece.round
-        colour = colour * (1 - share) + piece.colour.astype(np.float32) * shade[..., None] * share
-        cover = np.maximum(cover, share[..., 0])
+        here = _around(mask)
+        share = (mask[here] / np.float32(255))[..., None]
+        shade = (_rounded(mask[here]) * piece.round + 1 - piece.round)[..., None]
+        colour[here] = colour[here] * (1 - share) + piece.colour.astype(np.float32) * shade * share
+        cover[here] = np.maximum(cover[here], share[..., 0])
     small = cv2.resize(cover, (size, size), interpolation=cv2.INTER_AREA)
     mean = cv2.resize(colour, (size, size), interpolation=cv2.INTER_AREA)
     if soft:
@@ -99,16 +114,27 @@ def _paint(
     return np.clip(picture, 0, 255).astype(np.uint8), small
 
 
+def _around(mask: np.ndarray, *, margin: int = 8) -> tuple[slice, slice]:
+    """The rows and columns of what is not 0 and a little more, from an even one to an even one."""
+    x, y, width, height = cv2.boundingRect(mask)
+    first = (max(0, y - margin) // 2 * 2, max(0, x - margin) // 2 * 2)
+    last = (y + height + margin + 1, x + width + margin + 1)
+    rows, columns = (
+        slice(a, min(n, b // 2 * 2)) for a, b, n in zip(first, last, mask.shape, strict=True)
+    )
+    return rows, columns
+
+
 def _rounded(mask: np.ndarray) -> np.ndarray:
     """Light of a rounded body, 0.35 to 1.15: bright in the middle and above, dark at the rim."""
-    side = mask.shape[0]
+    size = mask.shape[::-1]
     mask = mask[::_SAMPLES, ::_SAMPLES]  # light changes slowly
     depth = cv2.distanceTransform((mask > 127).astype(np.uint8), cv2.DIST_L2, 3)
     top = max(float(depth.max()), 1.0)
     height = np.sqrt(np.clip(1 - (1 - depth / top) ** 2, 0, 1))
     slope = cv2.Sobel(cv2.GaussianBlur(height, (0, 0), top / 4 + 0.5), cv2.CV_32F, 0, 1)
     light = np.clip(0.6 + 0.42 * height + 1.5 * slope, 0.35, 1.15).astype(np.float32)
-    return cv2.resize(light, (side, side), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(light, size, interpolation=cv2.INTER_LINEAR)
 
 
 def _skin(rng: np.random.Generator) -> np.ndarray:
@@ -153,6 +179,17 @@ def _hand(rng: np.random.Generator) -> list[_Piece]:
     return [*pieces, _Piece(palm, skin, 0.0, 0.4)]
 
 
+def _arm(rng: np.random.Generator) -> list[_Piece]:
+    """A fist with its forearm, bare or in a sleeve."""
+    skin, width = _skin(rng), rng.uniform(0.16, 0.3)
+    cloth = skin * 0.95 if rng.random() < 0.5 else _any_colour(rng)
+    fist = [
+        _Piece(_stroke(rng, (x * width, 0.0), 0.12, 0.01), skin * rng.uniform(0.92, 1), width * 0.4)
+        for x in np.linspace(-0.6, 0.6, int(rng.integers(3, 5)))
+    ]
+    return [_Piece(_stroke(rng, (0, 0.2), 1.4, 0.05), cloth, width * 1.3), *fist]
+
+
 def _microphone(rng: np.random.Generator) -> list[_Piece]:
     dark = rng.uniform(15, 90) + rng.normal(size=3) * 6
     radius = rng.uniform(0.09, 0.17)
@@ -170,6 +207,15 @@ def _microphone(rng: np.random.Generator) -> list[_Piece]:
     return pieces
 
 
+def _headset(rng: np.random.Generator) -> list[_Piece]:
+    """A thin bent arm with foam at its end."""
+    dark = rng.uniform(10, 80) + rng.normal(size=3) * 5
+    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    foam = np.stack([np.cos(turn) * rng.uniform(0.6, 1), np.sin(turn)], 1) * rng.uniform(0.03, 0.08)
+    wire = _Piece(_stroke(rng, (0, 0), 1.3, 0.25), dark, rng.uniform(0.008, 0.025), 0.5)
+    return [wire, _Piece(foam, dark * rng.uniform(0.6, 1.4))]
+
+
 def _mask(rng: np.random.Generator) -> list[_Piece]:
     colour = np.clip(
         rng.choice([[120, 180, 220], [235, 240, 240], [40, 40, 45]]) + rng.normal(size=3) * 15,
@@ -184,6 +230,18 @@ def _mask(rng: np.random.Generator) -> list[_Piece]:
     pieces = [_Piece(outline, colour, 0.0, 0.5)]
     for y in np.linspace(top + 0.12, low - 0.12, 3):
         pieces.append(_Piece(np.array([[-0.36, y], [0.36, y]]), colour * 0.85, 0.008, 0.0))
+    return pieces
+
+
+def _scarf(rng: np.random.Generator) -> list[_Piece]:
+    """Cloth with a wavy upper edge and stripes."""
+    x = np.linspace(-0.9, 0.9, 20)
+    edge = np.stack([x, 0.05 * rng.normal() * np.cos(x * rng.uniform(2, 9)) + 0.02], 1)
+    colour = _any_colour(rng)
+    pieces = [_Piece(np.concatenate([edge, edge[::-1] + np.array([0, 1.5])]), colour, 0.0, 0.3)]
+    for y in np.arange(rng.uniform(0.03, 0.15), 1.2, rng.uniform(0.08, 0.3)):
+        shade = _any_colour(rng) if rng.random() < 0.3 else colour * rng.uniform(0.7, 1.2)
+        pieces.append(_Piece(edge + np.array([0, y]), shade, rng.uniform(0.008, 0.05), 0.2))
     return pieces
 
 
@@ -218,6 +276,19 @@ def _spoon(rng: np.random.Generator) -> list[_Piece]:
         _Piece(_stroke(rng, (0, 0.1), 1.3, 0.02), metal * 0.9, rng.uniform(0.02, 0.05)),
         _Piece(bowl, metal),
     ]
+
+
+def _held(rng: np.random.Generator) -> list[_Piece]:
+    """Something angular with the fingers around it."""
+    skin, width = _skin(rng), rng.uniform(0.07, 0.11)
+    side, low = rng.choice([-1.0, 1.0]), rng.uniform(0.1, 0.3)
+    pieces = _slab(rng)
+    for k in range(int(rng.integers(2, 5))):
+        tip = np.array([side * rng.uniform(-0.15, 0.05), low + k * width])
+        root = tip + np.array([side * rng.uniform(0.3, 0.5), rng.uniform(0.0, 0.12)])
+        pieces.append(_Piece(np.stack([tip, root]), skin * rng.uniform(0.93, 1), width))
+    back = np.array([side * 0.65, low + 0.15])
+    return [*pieces, _Piece(np.stack([back, back + np.array([side * 0.3, 1.2])]), skin, 0.45, 0.5)]
 
 
 def _blob(rng: np.random.Generator) -> list[_Piece]:
@@ -278,11 +349,15 @@ def _leaf(rng: np.random.Generator) -> list[_Piece]:
 _SHAPES = {
     "finger": _finger,
     "hand": _hand,
+    "arm": _arm,
     "microphone": _microphone,
+    "headset": _headset,
     "mask": _mask,
+    "scarf": _scarf,
     "hair": _hair,
     "sheet": _sheet,
     "spoon": _spoon,
+    "held": _held,
     "blob": _blob,
     "slab": _slab,
     "cup": _cup,

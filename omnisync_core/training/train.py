@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint import save_model
+from ..decoder import Drawing, compose
 from ..errors import UserError
 from ..exposure import Exposure
 from ..guidance import mouth_map
@@ -213,8 +214,8 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.embedder, self.identity = model, embedder, identity
 
-    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Clean frames [b f 3 h w] and the flow behind them [b f 2 h/2 w/2]."""
+    def draw(self, batch: Batch) -> tuple[Drawing, Tensor]:
+        """What compose() makes the clean frames of, all windows' frames in a row: n = b f."""
         model, (count, frames) = self.model, batch.source.shape[:2]
         flag = lambda mask: mask.view(-1, 1, 1, 1)  # noqa: E731
         order = repeat(batch.summary, "b a -> b f k a", f=frames, k=batch.windows.shape[2])
@@ -227,6 +228,12 @@ class Objective(nn.Module):
         x_t = (1 - t) * held + t * batch.noise
         times = repeat(torch.arange(frames, device=t.device) / 25.0, "f -> b f", b=count)
         return model.transformer.draw(x_t, batch.source, batch.t, audio, voice, times)
+
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Clean frames [b f 3 h w] and the flow behind them [b f 2 h/2 w/2]."""
+        drawing, pictures = self.draw(batch)
+        shape = batch.source.shape[:2]
+        return compose(drawing, pictures).unflatten(0, shape), drawing.flow.unflatten(0, shape)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         clean, flow = self.predict(batch)

@@ -5,7 +5,8 @@ import pytest
 
 from omnisync_core.errors import UserError
 from omnisync_core.evaluation import ordering
-from omnisync_core.evaluation.judging import FIGURES, Means, judge, viseme_share
+from omnisync_core.evaluation.judging import FIGURES, Means, judge
+from omnisync_core.evaluation.lips import viseme_share
 
 from .conftest import draw, opening_of, write_video
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 NAN_SOUND = {"waveform": torch.full((1, 1, 99), torch.nan), "sample_rate": 8000}
+LIST_OF_SOUND = {"waveform": [0.0], "sample_rate": 8000}
 NO_SOUND = {"waveform": torch.zeros(1, 1, 0), "sample_rate": 8000}
 TWO_SOUNDS = {"waveform": torch.zeros(2, 1, 99), "sample_rate": 8000}
 EMPTY = torch.zeros(0, 40, 48, 3)
@@ -76,6 +77,13 @@ def sounds_of(*names: str):
     for node in names:
         yield node, "audio", None, "expected a sound, got nothing"
         yield node, "audio", "voice.wav", "expected an AUDIO .* got str"
+        yield (
+            node,
+            "audio",
+            {"waveform": [0.0], "sample_rate": 8000},
+            "tensor of samples .* got list",
+        )
+        yield node, "audio", {**NO_SOUND, "sample_rate": 0}, "a rate in Hz, got Tensor at 0 Hz"
         yield node, "audio", NAN_SOUND, "samples that are not numbers"
         yield node, "audio", NO_SOUND, "of some length"
         yield node, "audio", TWO_SOUNDS, "one at a time"
@@ -149,12 +157,19 @@ def test_what_is_wrong_is_named(nodes, good, own_temporary_folder, node, field, 
     assert set(own_temporary_folder.rglob("*")) == before, "something half-written is left"
 
 
+TYPED = ("INT", "FLOAT", "STRING", "BOOLEAN")
+
+
 def wrong_values(kind, options) -> list:
     if kind == "INT":
         return [options["min"] - 1, options["max"] + 1, 1.5, "one", None]
     if kind == "FLOAT":
         low, high = options["min"], options["max"]
         return [low - 0.01, high + 0.01, float("nan"), float("inf"), "one", None]
+    if kind == "STRING":
+        return [5, None]
+    if kind == "BOOLEAN":
+        return ["yes", 1, None]
     return ["something else", None]
 
 
@@ -163,21 +178,18 @@ def test_every_number_and_choice_of_every_node_is_checked(nodes, good):
     checked = 0
     for name, node in vars(nodes).items():
         form = good(name) if name in FORMS else {}
-        for group in node.INPUT_TYPES().values():
-            for field, (kind, options) in group.items():
-                if kind not in ("INT", "FLOAT") and not isinstance(kind, list):
-                    form.setdefault(field, None)
-                    continue
-                form.setdefault(field, options["default"])
-        for group in node.INPUT_TYPES().values():
-            for field, (kind, options) in group.items():
-                typed = kind in ("INT", "FLOAT") or (isinstance(kind, list) and field != "model")
-                for value in wrong_values(kind, options) if typed else ():
-                    told = f"{node.TITLE}: {field}: expected .*, got {value!r}."
-                    with pytest.raises(ValueError) as raised:
-                        run(nodes, name, {**form, field: value})
-                    assert re.fullmatch(_literal(told), str(raised.value)), (name, field, value)
-                    checked += 1
+        groups = node.INPUT_TYPES()
+        fields = {**groups.get("required", {}), **groups.get("optional", {})}
+        for field, (_, options) in fields.items():
+            form.setdefault(field, options.get("default"))
+        for field, (kind, options) in fields.items():
+            typed = kind in TYPED or (isinstance(kind, list) and field != "model")
+            for value in wrong_values(kind, options) if typed else ():
+                told = f"{node.TITLE}: {field}: expected .*, got {value!r}."
+                with pytest.raises(ValueError) as raised:
+                    run(nodes, name, {**form, field: value})
+                assert re.fullmatch(_literal(told), str(raised.value)), (name, field, value)
+                checked += 1
     assert checked > 200
 
 

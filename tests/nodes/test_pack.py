@@ -27,7 +27,8 @@ IDS = {
 
 
 def fields(node) -> dict[str, tuple]:
-    return {name: field for group in node.INPUT_TYPES().values() for name, field in group.items()}
+    form = node.INPUT_TYPES()
+    return {**form.get("required", {}), **form.get("optional", {})}
 
 
 def test_the_ids_that_workflows_store_are_there(pack):
