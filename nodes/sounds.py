@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ def audio_to_core(
             f"{name}: expected an AUDIO with waveform and sample_rate, got {type(audio).__name__}."
         )
     waveform, rate = audio["waveform"], audio["sample_rate"]
-    if not isinstance(waveform, Tensor) or not isinstance(rate, Real) or not rate >= 1:
+    if not isinstance(waveform, Tensor) or not isinstance(rate, (int, float)) or rate < 1:
         raise UserError(
             f"{name}: expected an AUDIO with a tensor of samples and a rate in Hz, got "
             f"{type(waveform).__name__} at {rate!r} Hz; load or make it again."

@@ -227,15 +227,15 @@ def _sync_images(
         )
     said = widgets.report(summary)
     logger.info("%s: %s", LipSync.TITLE, said)
-    video = host.video_from_images(
+    result = host.images_from_core(edited, frames, images)
+    video = host.video_from_images(  # last: a cancel leaves no file
         edited,
         audio if sound is None else sound,
         fps=fps,
         metadata={"omnisync_model": model.network.config.name},
     )
     loud = measures.loudness(waveform, plan.times)
-    result = (video, host.images_from_core(edited, frames, images), said)
-    return host.shown(result, omnisync_strip=seen.told(loud))
+    return host.shown((video, result, said), omnisync_strip=seen.told(loud))
 
 
 def _plan(frames: np.ndarray, waveform: np.ndarray, *, fps: float, length: Length) -> LengthPlan:

@@ -26,8 +26,6 @@ _DEFAULT = SyncOptions()
 _LARGEST = 2**53 - 1
 # Hidden input: what the host's nodes that save files write into each file of this run.
 SAVED = {"extra_pnginfo": "EXTRA_PNGINFO"}
-_ANY = (object, "")
-_KINDS = {"STRING": (str, "a text"), "BOOLEAN": (bool, "true or false")}
 
 
 def model_socket() -> tuple:
@@ -303,8 +301,10 @@ def _check_form(node: Any, fields: dict[str, Any]) -> None:
             # The loader's list says more than that a file is missing.
             elif isinstance(kind, list) and name != "model" and value not in kind:
                 expected = "one of " + ", ".join(kind)
-            elif isinstance(kind, str) and not isinstance(value, _KINDS.get(kind, _ANY)[0]):
-                expected = _KINDS[kind][1]
+            elif kind == "STRING" and not isinstance(value, str):
+                expected = "a text"
+            elif kind == "BOOLEAN" and not isinstance(value, bool):
+                expected = "true or false"
             else:
                 continue
             raise UserError(f"{name}: expected {expected}, got {value!r}.")

@@ -1,6 +1,11 @@
-"""Every node, every input: what is wrong is named, with the node, the input and what to do."""
+"""Every node, every input: what is wrong is named, with the node, the input and what to do.
+
+And Cancel, in the middle of every node.
+"""
 
 import re
+import shutil
+import sys
 import wave
 
 import pytest
@@ -233,3 +238,52 @@ def test_a_silent_sound_is_a_sound(nodes, good, audio):
     quiet = {**audio, "waveform": torch.zeros_like(audio["waveform"])}
     for node in ("LipSync", "AudioEncode", "Evaluate"):
         assert run(nodes, node, {**good(node), "audio": quiet})
+
+
+# How often a node asks at least, with six frames: once a frame in each of its loops.
+LOOPS = {
+    "AudioEncode": 1,
+    "FlowInit": 18,
+    "Sampler": 18,
+    "LipSync": 18,
+    "OcclusionRepair": 12,
+    "MouthMask": 18,
+    "Evaluate": 24,
+    "Compare": 24,
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_cancel_is_heard_in_every_loop(
+    nodes, good, fake_host, tiny_file, own_temporary_folder, monkeypatch, name
+):
+    shutil.copy(tiny_file, fake_host.models / "omnisync")
+    form, asked, stops = good(name), 0, 0
+    if "model" in form:
+        (form["model"],) = nodes.ModelLoader().load("tiny.safetensors")
+
+    def ask():
+        nonlocal asked
+        asked += 1
+        if asked == stops:
+            raise KeyboardInterrupt
+
+    host = sys.modules["comfy.model_management"]
+    monkeypatch.setattr(host, "throw_exception_if_processing_interrupted", ask)
+    run(nodes, name, form)
+    assert asked >= LOOPS[name]
+    places = (fake_host.models / "temp", own_temporary_folder)
+    files = [set(place.rglob("*")) for place in places]
+    for moment in (1, (asked + 1) // 2, asked):
+        asked, stops = 0, moment
+        with pytest.raises(KeyboardInterrupt):
+            run(nodes, name, form)
+        assert [set(place.rglob("*")) for place in places] == files, "something is left"
+
+
+def test_cancel_is_heard_while_the_mouth_is_looked_for_and_what_covers_it(nodes, good, fake_host):
+    form, asked = {**good("OcclusionRepair"), "mask": None}, []
+    host = sys.modules["comfy.model_management"]
+    host.throw_exception_if_processing_interrupted = lambda: asked.append(True)
+    run(nodes, "OcclusionRepair", form)
+    assert len(asked) >= 24

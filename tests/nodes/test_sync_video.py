@@ -151,3 +151,13 @@ def test_bad_input_names_the_node_and_the_input(nodes, tiny, audio, form, fields
     form |= {"audio": audio, "model": tiny, **fields}
     with pytest.raises(ValueError, match=f"(?s)^OmniSync Lip Sync: .*{told}"):
         nodes.LipSync().sync(**form)
+
+
+def test_other_nodes_files_of_the_run_say_that_it_was_edited(nodes, tiny, images, audio, form):
+    from omnisync_pack.omnisync_core import __version__
+
+    saved = {"workflow": {}}
+    nodes.LipSync().sync(audio, images=images, model=tiny, extra_pnginfo=saved, **form)
+    told = saved.pop("omnisync")
+    assert saved == {"workflow": {}}
+    assert told == f"Edited with OmniSync {__version__}: model {tiny.network.config.name}"
