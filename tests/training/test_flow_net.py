@@ -1,13 +1,21 @@
 """Training of FlowNet3D."""
 
 import sys
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from wave import open as wave_file
 
 import numpy as np
 import pytest
 import torch
 
+from omnisync_core import cli
+from omnisync_core.checkpoint import save_model
+from omnisync_core.config import ModelConfig
 from omnisync_core.flow_net import FlowNet3D
+from omnisync_core.media import FrameWriter
+from omnisync_core.model import OmniSync
 from omnisync_core.optical_flow import backward_warp
 from omnisync_core.training import flow_net
 from omnisync_core.training.flow_net import SIDE, Clips, loss_of, made_up_flow
@@ -53,8 +61,34 @@ def test_the_loss_knows_the_made_up_truth(folder: Path, monkeypatch: pytest.Monk
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_run_leaves_weights_that_load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _edited(folder: Path, tiny: ModelConfig, flow: str) -> bytes:
+    """The file that `omnisync sync --flow` makes of a picture that moves."""
+    torch.manual_seed(0)
+    model = OmniSync(replace(tiny, crop=32))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    save_model(model, folder / "model.safetensors")
+    times = np.arange(6) / 25
+    with FrameWriter(folder / "in.mkv", width=48, height=48, rate=Fraction(25)) as writer:
+        for time in times:
+            wave = np.sin((np.arange(48) - 50 * time) / 5) * np.sin(np.arange(48)[:, None] / 7)
+            writer.write(np.repeat((128 + 90 * wave)[..., None], 3, -1).astype(np.uint8))
+    voice = (np.sin(np.arange(8000) * 0.3) * 9000).astype(np.int16)
+    with wave_file(str(folder / "voice.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, len(voice), "NONE", ""))
+        file.writeframes(voice.tobytes())
+    paths = [str(folder / name) for name in ("in.mkv", "voice.wav", "out.mkv", "model.safetensors")]
+    words = [*paths[:2], "-o", paths[2], "--model", paths[3], "--region", "8,8,32,32"]
+    assert cli.main(["sync", *words, "--lossless", "--device", "cpu", "--flow", flow]) == 0
+    return Path(paths[2]).read_bytes()
+
+
+def test_a_run_leaves_weights_that_the_command_line_takes(
+    folder: Path, tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = folder / "out"
     monkeypatch.setattr(sys, "argv", ["flow_net", str(folder), str(out), "--minutes", "0"])
     flow_net.main()
+    assert _edited(folder, tiny, str(out / "flow.safetensors")) != _edited(folder, tiny, "auto")
     assert not FlowNet3D.load(out / "flow.safetensors").estimate(*torch.rand(2, 3, 32, 32)).any()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from omnisync_core.occluder_net import SIDE, OccluderNet
+from omnisync_core.occluder_net import WEIGHTS as occluder_weights
 from omnisync_core.training import occluder_net
 from omnisync_core.training.occluder_net import Crops, draw_sample, loss_of
 from omnisync_core.training.pairs import save_shard
@@ -62,3 +63,24 @@ def test_a_run_leaves_weights_that_load(folder: Path, monkeypatch: pytest.Monkey
     occluder_net.main()
     found = OccluderNet.load(out / "occluder.safetensors").find(torch.zeros(1, 3, SIDE, SIDE))
     assert found.shape == (1, SIDE, SIDE)
+
+
+def test_half_of_the_skin_has_the_colour_of_the_face_behind(folder: Path) -> None:
+    crops, far = Crops(folder), []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        picture, cover = draw_sample(crops, rng, ("finger",))
+        if (cover > 0.9).sum() > 100:
+            thing, face = picture[cover > 0.9].mean(0), picture[cover == 0].mean(0)
+            far.append(np.ptp(thing / np.maximum(face, 1)))
+    # The faces here are grey: so is a finger of their colour, and no other.
+    assert 0.2 < np.mean(np.array(far) < 0.05) < 0.8
+
+
+def test_training_goes_on_from_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["occluder_net", str(folder), str(folder), str(folder / "out"), "--minutes", "0"]
+    monkeypatch.setattr(sys, "argv", [*words, "--start", str(occluder_weights)])
+    occluder_net.main()
+    learnt = OccluderNet.load(folder / "out" / "occluder.safetensors").state_dict()
+    for name, value in OccluderNet.load().state_dict().items():
+        assert torch.equal(learnt[name], value)

@@ -36,3 +36,12 @@ def test_a_thing_keeps_its_colour_up_to_its_edge() -> None:
     inside = thing.pictures[thing.cover > 0.99].mean(-1)
     edge = thing.pictures[(thing.cover > 0.1) & (thing.cover < 0.5)].mean(-1)
     assert np.median(edge) > 0.7 * np.median(inside)  # no dark rim
+
+
+def test_a_tinted_thing_has_that_mean_colour_and_the_same_outline() -> None:
+    thing = draw_occluder(np.random.default_rng(3), MOUTH, SIZE, kind="hand")
+    colour = np.array([150.0, 110.0, 90.0])
+    tinted = thing.tinted(colour)
+    assert np.array_equal(tinted.cover, thing.cover)
+    mean = tinted.pictures[thing.cover > 0.9].mean(0)
+    assert np.abs(mean - colour).max() < 12
