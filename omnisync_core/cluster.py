@@ -33,9 +33,9 @@ def _import_ray() -> Any:
     # Ray would report to its makers; nothing is sent unless the user asks for it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
-        import ray.exceptions
-        import ray.util
+        import ray  # pyright: ignore[reportMissingImports]  # an extra that development goes without
+        import ray.exceptions  # pyright: ignore[reportMissingImports]
+        import ray.util  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             'A cluster needs the extra `cluster` (pip install "omnisync[cluster]"), here and on '
