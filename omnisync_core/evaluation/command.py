@@ -93,6 +93,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    from ..checkpoint import load_model
     from .bench import run_bench
     from .judging import Means
     from .likeness import load_backbone
@@ -112,6 +113,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     for path in (means.fid, means.fvd):
         if path is not None:
             load_backbone(path)
+    load_model(arguments.model)
     wanted = dict.fromkeys([*BASELINES, *arguments.method, "omnisync"])
     options = {"model": arguments.model, "timeout": arguments.timeout}
     methods = [parse_method(text, **options) for text in wanted]

@@ -47,8 +47,8 @@ def coherence(
     """Parts and score from warp errors [f - 1] of result and source, jerks of the lips (result's,
     truth's; NaN where not known: that part counts as 1) and the drift of the likeness."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = result / np.maximum(source, _LEAST)
-        flicker = np.nanmean(result) / max(float(np.nanmean(source)), _LEAST)
+        ratio = np.maximum(result, _LEAST) / np.maximum(source, _LEAST)
+        flicker = max(float(np.nanmean(result)), _LEAST) / max(float(np.nanmean(source)), _LEAST)
         jerk = jerks[0] / jerks[1]
     seam = np.nanpercentile(ratio, 95) / max(float(np.nanmedian(ratio)), 1e-6)
     # The source itself has no seams, so its own spread is 1 by construction of the ratio.

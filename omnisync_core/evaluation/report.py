@@ -1,13 +1,12 @@
-"""One self-contained page of a run: tables, radars, the worst clips with strips and curves.
+"""One self-contained page of a run: tables, radars, intervals, the worst clips.
 
 Everything is inside the file (inline SVG and JPEG); it opens without a network, in light and dark,
-on small and wide screens. Beside it: radar.png and curves_*.png, if matplotlib is there, and
-human_sheet.csv for the success rate that people decide.
+on small and wide screens. Beside it: plots/radar_*.png, bars_*.png and curves_*.png, if matplotlib
+is there, and human_sheet.csv for the success rate that people decide.
 """
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
 import json
@@ -15,29 +14,46 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from .bench import Row, read_rows, summary
-from .clips import Clip, frames_of, load_clip
-from .curves import envelope
-from .drawing import curves_svg, plots, radar_svg
+from .drawing import colour_of, curves_svg, dots_svg, known_axes, legend, number, radar_svg
 from .judging import FIGURES
-from .methods import Method
-from .tables import distance_table, judged, pair_table, track_table, tracks_of
+from .methods import BASELINES
+from .plots import bars_png, curves_png, have_matplotlib, radar_png
+from .tables import distance_table, failures, judged, pair_table, tracks_of
+from .worst import MOMENTS, Worst, worst_clips
 
-MAIN = (
-    *("truth_r", "ose_c", "sound_r", "closures", "visemes", "lmd", "leak", "open_ratio"),
-    *("psnr", "ssim", "texture", "niqe_own", "style", "outside", "likeness", "likeness_drift"),
-    *("lost", "occluder", "repair_iou", "flicker", "seam", "jerk", "mcs", "fps"),
-    *("lse_c", "lse_d"),
-)
-AXES = ("truth_r", "ose_c", "closures", "visemes", "ssim", "style", "likeness", "mcs")
-_WORST, _MOMENTS, _STRIP = 6, 6, 112
+GROUPS = {
+    "Lips and voice": (
+        *("truth_r", "truth_lag", "sound_r", "sound_lag", "ose_c", "ose_d", "ose_lag"),
+        *("lse_c", "lse_d", "lse_lag", "closures", "visemes", "lmd", "leak", "open_ratio"),
+        "ruler_r",
+    ),
+    "Picture": (
+        *("psnr", "ssim", "texture", "niqe_own", "style", "outside", "occluder", "repair_iou"),
+    ),
+    "Face": ("likeness", "likeness_least", "likeness_drift", "lost"),
+    "Motion": ("mcs", "flicker", "seam", "jerk"),
+    "Speed": ("fps",),
+}
+MAIN = tuple(name for names in GROUPS.values() for name in names)
+AXES = ("truth_r", "sound_r", "ose_c", "closures", "visemes", "ssim", "style", "likeness", "mcs")
+_SHORT = {
+    "truth_r": "opening, with the true one",
+    "sound_r": "opening, with the voice",
+    "ose_c": "sync judge's confidence",
+    "closures": "lips meet at p, b, m",
+    "visemes": "lips of the right group",
+    "ssim": "mouth like the truth (SSIM)",
+    "style": "drawn as the source is",
+    "likeness": "likeness to the source",
+    "mcs": "motion coherence",
+}
 HUMAN = ("mouth changes", "in sync", "free of artefacts")
 """What people say of a result: yes or no; it succeeds with three times yes."""
 _INTERVAL = re.compile(r" (\(\S+ \.\. \S+\))$")
-_STYLE = Path(__file__).parent / "data" / "report.css"
+_DATA = Path(__file__).parent / "data"
 
 
 def write_report(run: Path, page: Path) -> Path:
@@ -45,38 +61,127 @@ def write_report(run: Path, page: Path) -> Path:
     rows = read_rows(run)
     methods = judged(rows)
     main = methods[0] if methods else rows[0]["method"]
-    parts = [_intro(rows, main), "<h2>All tracks</h2>", _table(*track_table(rows, MAIN))]
-    for track in tracks_of(rows):
+    worst = worst_clips(rows, run, main)
+    tracks = tracks_of(rows)
+    parts = [_intro(rows, main, tracks), _section("All tracks", _panels(rows) + _figures(rows))]
+    for track in tracks:
         some = [row for row in rows if row["track"] == track]
-        parts += [f"<h2>{html.escape(track)}</h2><div class=pair>", _radar(some), "</div>"]
-        parts += [_table(*track_table(some, MAIN))]
-    parts += ["<h2>Distances between sets</h2>", _table(*distance_table(rows, run))]
-    for other in dict.fromkeys(["copy", "wrong-audio", *methods[1:]]):
-        parts += [f"<h2>{html.escape(main)} less {html.escape(other)}, clip by clip</h2>"]
-        parts += [_table(*pair_table(rows, main, other, MAIN))]
-    parts += ["<h2>Worst clips first</h2>", *_worst(rows, run, main), _failures(rows)]
-    parts += [_success(rows, page.parent), _published(), _legend()]
+        table = f"<details><summary>All figures of {html.escape(track)}</summary>{_figures(some)}"
+        parts.append(_section(_title(track, some), f"{_panels(some)}{table}</details>", track))
+    labels = list(dict.fromkeys(row["method"] for row in rows))
+    parts.append(_section("Worst clips first", _worst(worst, labels), "worst"))
+    parts.append(_section("Clip by clip", _pairs(rows, methods, main)))
+    parts.append(_section("Distances between sets", _table(*distance_table(rows, run))))
+    parts += [_failures(rows), _success(rows, page.parent), _published(), _legend()]
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>omnisync bench</title><style>{_STYLE.read_text()}</style></head>"
-        f"<body><main><h1>omnisync bench</h1>{''.join(parts)}</main></body></html>"
+        f"<title>omnisync bench: {html.escape(main)}</title>"
+        f"<style>{(_DATA / 'report.css').read_text()}</style></head>"
+        f"<body><main>{''.join(parts)}</main></body></html>"
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
-    plots(rows, AXES, page.parent)
+    _plots(rows, worst, labels, page.parent / "plots")
     return page
 
 
-def _intro(rows: Sequence[Row], main: str) -> str:
+def _plots(rows: Sequence[Row], worst: list[Worst], labels: list[str], folder: Path) -> None:
+    if not have_matplotlib():
+        return
+    for title in ("all tracks", *tracks_of(rows)):
+        some = rows if title == "all tracks" else [r for r in rows if r["track"] == title]
+        radar_png(title, {axis: summary(some, axis) for axis in AXES}, folder)
+    for axis, by in known_axes({axis: summary(rows, axis) for axis in AXES}).items():
+        bars_png(axis, by, folder)
+    for one in worst:
+        curves_png(one.row["name"], one.times, one.read, one.sound, labels, folder)
+
+
+def _section(title: str, body: str, mark: str = "") -> str:
+    place = f' id="{html.escape(mark)}"' if mark else ""
+    return f"<section{place}><h2>{html.escape(title)}</h2>{body}</section>"
+
+
+def _title(track: str, rows: Sequence[Row]) -> str:
+    count = len({row["name"] for row in rows})
+    return f"{track.capitalize()} · {count} clip{'s' * (count > 1)}"
+
+
+def _intro(rows: Sequence[Row], main: str, tracks: Sequence[str]) -> str:
     clips = len({row["name"] for row in rows})
     failed = sum(row["status"] == "failed" for row in rows)
+    links = "".join(f'<a href="#{html.escape(t)}">{html.escape(t)}</a>' for t in tracks)
     return (
-        f"<p>{clips} clips, {failed} failures. Judged: <b>{html.escape(main)}</b>. A figure is a "
-        "mean over clips with its 95 % bootstrap interval. Read every figure between the rows "
-        "<i>copy</i> (nothing was done), <i>wrong-audio</i> (a moving mouth that says something "
-        "else) and <i>truth</i>.</p>"
+        f"<header><p class=kind>omnisync bench</p><h1>{html.escape(main)}</h1>"
+        f"<p class=facts><b>{clips}</b> clips <b>{len(tracks)}</b> tracks <b>{failed}</b> failures"
+        "</p><p>A figure is a mean over clips with its 95 % bootstrap interval. It means something "
+        "only between three rows: <i>copy</i> (nothing was done), <i>wrong-audio</i> (a moving "
+        "mouth that says something else) and <i>truth</i> (the same head saying the voice).</p>"
+        f"<nav>{links}<a href=#worst>worst clips</a></nav></header>"
     )
+
+
+def _panels(rows: Sequence[Row]) -> str:
+    """A radar and, beside it, every axis with its intervals."""
+    found = known_axes({axis: summary(rows, axis) for axis in AXES})
+    labels = list(dict.fromkeys(row["method"] for row in rows))
+    dots = "".join(
+        dots_svg(_SHORT[axis], by, better=FIGURES[axis][2]) for axis, by in found.items()
+    )
+    return (
+        f"{legend(labels)}<div class=panels><figure>{radar_svg(found)}"
+        "<figcaption>Each axis runs from the worst row, in the middle, to the best.</figcaption>"
+        f"</figure><div class=grid>{dots}</div></div>"
+    )
+
+
+def _figures(rows: Sequence[Row]) -> str:
+    """Every figure that anybody has, one a line; a column for each method."""
+    labels = list(dict.fromkeys(row["method"] for row in rows))
+    head = "".join(
+        f'<th class="{colour_of(m, labels)}"><i></i>{html.escape(m[:60])}</th>' for m in labels
+    )
+    lines = [f"<tr><th></th>{head}</tr>"]
+    arrows = {1: "↑", -1: "↓", 0: "="}
+    for group, names in GROUPS.items():
+        found = known_axes({name: summary(rows, name) for name in names})
+        if found:
+            lines.append(f"<tr class=group><th colspan={len(labels) + 1}>{group}</th></tr>")
+        for name, by in found.items():
+            words, unit, way = FIGURES[name]
+            unit = f", {unit}" if unit else ""
+            cells = "".join(f"<td>{_cell(by[m], m)}</td>" for m in labels)
+            lines.append(
+                f"<tr><th>{name} {arrows[way]}<small>{html.escape(words + unit)}</small></th>"
+                f"{cells}</tr>"
+            )
+    cells = "".join(f"<td>{failures(rows, m)}</td>" for m in labels)
+    lines.append(f"<tr class=group><th>failed</th>{cells}</tr>")
+    return f"<div class=wide><table class=figures>{''.join(lines)}</table></div>"
+
+
+def _cell(figure: dict[str, float], label: str) -> str:
+    if not figure["clips"]:
+        return "-"
+    mean = number(figure["mean"])
+    mean = mean if label in BASELINES else f"<b>{mean}</b>"
+    if figure["clips"] == 1:
+        return mean
+    return f"{mean}<small>{number(figure['low'])} .. {number(figure['high'])}</small>"
+
+
+def _pairs(rows: Sequence[Row], methods: Sequence[str], main: str) -> str:
+    """Differences of the judged method and every other, paired."""
+    out = [
+        "<p>Differences on the clips that both have: a clip that is hard for both widens no "
+        "interval. An interval without 0 is a difference.</p>"
+    ]
+    for other in dict.fromkeys(["copy", "wrong-audio", *methods[1:]]):
+        table = _table(*pair_table(rows, main, other, MAIN))
+        words = html.escape(f"{main} less {other}")
+        out.append(f"<details><summary>{words}</summary>{table}</details>")
+    return "".join(out)
 
 
 def _table(header: list[str], body: list[list[str]]) -> str:
@@ -91,71 +196,32 @@ def _table(header: list[str], body: list[list[str]]) -> str:
     return f"<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"
 
 
-def _radar(rows: Sequence[Row]) -> str:
-    found = {axis: summary(rows, axis) for axis in AXES}
-    return radar_svg(found)
-
-
-def _worst(rows: Sequence[Row], run: Path, main: str) -> list[str]:
-    """Strips and curves of the judged method's worst clips, the worst first."""
-    own = [row for row in rows if row["method"] == main and row["status"] == "ok"]
-    key = next((k for k in ("truth_r", "ose_c", "mcs") if any(_known(r, k) for r in own)), "mcs")
-    ranked = sorted((row for row in own if _known(row, key)), key=lambda row: row[key])
-    out = []
-    for row in ranked[:_WORST]:
-        item = run / "items" / row["name"]
-        videos = {m: _video(run, m, row["name"]) for m in dict.fromkeys((main, "truth"))}
-        if not (item / "item.json").exists() or not videos[main].exists():
-            continue
-        clip = load_clip(item)
-        label = f"{row['name']} {row['group']}".strip()
-        out.append(f"<h3>{html.escape(label)}: {key} {row[key]:.2f}</h3>")
-        shown = {"source": clip.source} | {m: frames_of(v) for m, v in videos.items() if v.exists()}
-        out += [_strip(clip, shown), curves_svg(*_curves(clip, run, row["name"], videos))]
-    return out
-
-
-def _known(row: Row, key: str) -> bool:
-    return isinstance(row.get(key), float) and np.isfinite(row[key])
-
-
-def _video(run: Path, label: str, name: str) -> Path:
-    return run / "results" / Method(label, lambda item, out: None).folder / f"{name}.mp4"
-
-
-def _curves(clip: Clip, run: Path, name: str, videos: dict[str, Path]) -> tuple:
-    """Times, read openings by method, and the voice's envelope at those times."""
-    times, heard = clip.numbers["times"], envelope(clip.sound)
-    sound = np.interp(times, np.arange(len(heard)) / 100, heard)
-    read = {}
-    for label, video in videos.items():
-        if (kept := video.with_suffix(".npz")).exists():
-            with np.load(kept) as stored:
-                read[label] = stored["opening"]
-    return times, read, sound
-
-
-def _strip(clip: Clip, shown: dict[str, np.ndarray]) -> str:
-    """Mouth crops of the same moments, one row for each video."""
-    rows = []
-    for label, frames in shown.items():
-        moments = np.linspace(0, min(len(f) for f in shown.values()) - 1, _MOMENTS).astype(int)
-        crops = [clip.crop(frames[i], i, _STRIP) for i in moments]
-        data = cv2.imencode(".jpg", np.concatenate(crops, 1)[..., ::-1])[1].tobytes()
-        code = base64.b64encode(data).decode()
-        rows.append(
+def _worst(worst: list[Worst], labels: list[str]) -> str:
+    """Strips and curves, the worst first."""
+    if not worst:
+        return "<p>No clip could be ranked.</p>"
+    out = [
+        f"<p>By {worst[0].key}: {html.escape(FIGURES[worst[0].key][0])}. Under each strip of "
+        f"mouths: the opening as the ruler reads it, and the voice as a grey area.</p>"
+    ]
+    for one in worst:
+        name = f"{one.row['name']} {one.row['group']}".strip()
+        out.append(f"<h3>{html.escape(name)} <span>{one.key} {one.row[one.key]:.2f}</span></h3>")
+        strips = "".join(
             f"<figure><figcaption>{html.escape(label)}</figcaption>"
-            f'<img alt="{html.escape(label)} at {_MOMENTS} moments" '
+            f'<img alt="{html.escape(label)} at {MOMENTS} moments" '
             f'src="data:image/jpeg;base64,{code}"></figure>'
+            for label, code in one.strips.items()
         )
-    return f"<div class=strip>{''.join(rows)}</div>"
+        out.append(f"<div class=strip>{strips}</div>{legend(list(one.read))}")
+        out.append(curves_svg(one.times, one.read, one.sound, labels))
+    return "".join(out)
 
 
 def _failures(rows: Sequence[Row]) -> str:
     failed = [[r["method"], r["name"], r["error"]] for r in rows if r["status"] == "failed"]
-    return "<h2>Failures</h2>" + (
-        _table(["method", "clip", "why"], failed) if failed else "<p>None.</p>"
-    )
+    body = _table(["method", "clip", "why"], failed) if failed else "<p>None.</p>"
+    return _section("Failures", body)
 
 
 def _success(rows: Sequence[Row], folder: Path) -> str:
@@ -171,33 +237,39 @@ def _success(rows: Sequence[Row], folder: Path) -> str:
         for line in csv.DictReader(file):
             words = [(line.get(name) or "").strip().lower() for name in HUMAN]
             if all(words):
-                said.setdefault(line["method"], []).append(
-                    all(w in ("yes", "y", "1") for w in words)
-                )
-    text = "<h2>Generation success rate</h2>"
+                yes = all(w in ("yes", "y", "1") for w in words)
+                said.setdefault(line["method"], []).append(yes)
     if not said:
-        return text + (
+        return _section(
+            "Generation success rate",
             f"<p>Nobody has judged yet: fill in {html.escape(sheet.name)} (yes or no) and write "
-            "the report again. Failures count as no.</p>"
+            "the report again. Failures count as no.</p>",
         )
     for row in rows:
         if row["status"] == "failed":
             said.setdefault(row["method"], []).append(False)
     body = [[m, f"{np.mean(v):.1%}", str(len(v))] for m, v in said.items()]
-    return text + _table(["method", "success", "judged"], body)
+    return _section("Generation success rate", _table(["method", "success", "judged"], body))
 
 
 def _published() -> str:
-    data = json.loads((Path(__file__).parent / "data" / "published.json").read_text())
-    body = [[name, *map(str, values)] for name, values in data["rows"].items()]
-    return (
-        "<h2>Published figures of others <em>(not comparable)</em></h2>"
-        f"<p>{html.escape(data['set'])}; {html.escape(data['source'])}. <b>Not comparable:</b> "
-        f"{html.escape(data['note'])}</p>{_table(['', *data['columns']], body)}"
-    )
+    out = [
+        "<p>What other methods' authors and rivals printed. These figures were taken on other "
+        "clips, by other networks, with other crops: <b>not comparable</b> with anything above, "
+        "and between each other only within a table.</p>"
+    ]
+    for data in json.loads((_DATA / "published.json").read_text(encoding="utf-8")):
+        body = [[name, *map(str, values)] for name, values in data["rows"].items()]
+        out.append(
+            f"<h3>{html.escape(data['set'])} <span>not comparable</span></h3>"
+            f"<p>{html.escape(data['source'])}. {html.escape(data['note'])}</p>"
+            f"{_table(['', *data['columns']], body)}"
+        )
+    return _section("Published figures of others", "".join(out))
 
 
 def _legend() -> str:
     better = {1: "higher", -1: "lower", 0: "nearest to the truth row"}
     body = [[name, words, unit, better[way]] for name, (words, unit, way) in FIGURES.items()]
-    return "<h2>What the figures are</h2>" + _table(["", "", "unit", "better"], body)
+    table = _table(["", "what it is", "unit", "better"], body)
+    return _section("What the figures are", f"<details><summary>Show</summary>{table}</details>")

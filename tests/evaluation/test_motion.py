@@ -53,3 +53,9 @@ def test_jerk_is_the_third_difference():
     cubic = np.arange(10.0)[:, None] ** 3
     assert motion.jerk(cubic) == pytest.approx(6)
     assert np.isnan(motion.jerk(cubic[:3]))
+
+
+def test_a_source_that_stands_still_keeps_its_100():
+    still = np.zeros(40)
+    found = motion.coherence(still, still, jerks=(np.nan, np.nan), drift=0)
+    assert found["mcs"] == pytest.approx(100) and found["flicker"] == found["seam"] == 1
