@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .judge import SIDE
 
-WEIGHTS = Path(__file__).parent / "data" / "lip_reader.safetensors"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "lip_reader.safetensors"
 UNIT = 0.1
 """What the network calls 1: a tenth of the crop's side is a wide-open vowel."""
 

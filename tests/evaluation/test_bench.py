@@ -82,6 +82,15 @@ def test_the_page_is_self_contained_and_shows_every_method(run):
     assert "100.0%" in write_report(out, out / "report.html").read_text()
 
 
+def test_radars_bars_and_curves_lie_beside_the_page_as_pictures(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    out, *_ = run
+    write_report(out, tmp_path / "page.html")
+    names = {path.name for path in (tmp_path / "plots").glob("*.png")}
+    assert {"radar_all_tracks.png", "radar_general.png", "bars_truth_r.png"} <= names
+    assert {"curves_drawn-00.png", "curves_drawn-01.png"} <= names
+
+
 def row(method, name, value):
     return {"method": method, "name": name, "status": "ok", "track": "general", "truth_r": value}
 

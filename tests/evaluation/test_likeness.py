@@ -1,11 +1,14 @@
 """Likeness and distances between sets, against references."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from omnisync_core.errors import UserError
 from omnisync_core.evaluation import likeness
+from omnisync_core.evaluation.bench import set_distances
 
 
 def test_the_frechet_distance_of_known_gaussians():
@@ -49,6 +52,38 @@ def test_a_backbone_of_the_users_gives_its_features(tmp_path):
     found = likeness.backbone_features(tmp_path / "net.pt", crops, video=False)
     assert found.shape == (3, 3)
     assert found == pytest.approx(crops.mean((1, 2)) / 127.5 - 1, abs=0.02)
+
+
+class Video(torch.nn.Module):
+    """A video backbone's interface: [n, 3, 16, 224, 224] -> [n, 6], colour in both halves."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[1:] != (3, 16, 224, 224):
+            raise ValueError("another shape")
+        return x.mean((3, 4)).unflatten(2, (2, 8)).mean(3).flatten(1)
+
+
+def test_a_video_backbone_sees_sixteen_frames_at_once(tmp_path):
+    torch.jit.script(Video()).save(str(tmp_path / "video.pt"))
+    crops = np.random.default_rng(0).integers(0, 256, (40, 40, 40, 3)).astype(np.uint8)
+    found = likeness.backbone_features(tmp_path / "video.pt", crops, video=True)
+    halves = crops[:32].reshape(2, 2, 8, 40, 40, 3).mean((2, 3, 4)) / 127.5 - 1
+    assert found == pytest.approx(halves.swapaxes(1, 2).reshape(2, 6), abs=0.02)
+
+
+def test_fvd_grows_with_damage_and_is_0_for_the_truth(tmp_path):
+    rng = np.random.default_rng(0)
+    rows, true = [], rng.normal(size=(12, 6))
+    for label, off in (("truth", 0.0), ("near", 0.2), ("far", 2.0)):
+        folder = tmp_path / "results" / label
+        folder.mkdir(parents=True)
+        np.savez(folder / "a.npz", opening=np.zeros(3), fvd=true + off)
+        (folder / "a.json").write_text(json.dumps({"method": label}))
+        rows.append({"method": label, "name": "a", "status": "ok"})
+    found = {m: one["fvd"] for m, one in set_distances(rows, tmp_path).items()}
+    assert found["truth"] == pytest.approx(0, abs=1e-2)
+    assert found["near"] == pytest.approx(6 * 0.04, abs=0.02)
+    assert found["far"] == pytest.approx(6 * 4, abs=0.05)
 
 
 def test_a_file_that_is_no_backbone_is_refused(tmp_path):

@@ -1,12 +1,20 @@
-"""Clips of the user's: manifests with errors, layouts, clips without a face."""
+"""Clips of the user's: manifests with errors, layouts, clips without a face, landmarks."""
 
+import json
+from itertools import islice
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
+import omnisync_core
 from omnisync_core.errors import UserError
 from omnisync_core.evaluation import own_clips
 from omnisync_core.evaluation.built_in import write_sound
+from omnisync_core.evaluation.clips import load_clip
 from omnisync_core.locator import MouthLocator
+from omnisync_core.media import read_frames
 
 from .conftest import write_video
 
@@ -67,6 +75,22 @@ def test_mead_clips_are_grouped_by_emotion_and_hdtf_by_person(tmp_path):
         assert entry.video.stem[:8] != entry.voice.stem[:8]
 
 
+def test_sounds_that_a_layout_keeps_apart_are_found(tmp_path):
+    vox, mead = tmp_path / "vox", tmp_path / "mead"
+    touch(vox, "dev/mp4/id1/v/001.mp4", "dev/mp4/id2/v/001.mp4", "dev/aac/id2/v/001.m4a")
+    first = own_clips.read_entries(vox)[0]
+    assert first.voice == vox / "dev/aac/id2/v/001.m4a"
+    touch(mead, *(f"{m}/video/front/sad/level_1/001.mp4" for m in ("M003", "W009")))
+    touch(mead, "W009/audio/sad/level_1/001.m4a")
+    assert own_clips.read_entries(mead)[0].voice == mead / "W009/audio/sad/level_1/001.m4a"
+
+
+def test_a_generated_clip_may_have_a_voice_of_its_own(tmp_path):
+    touch(tmp_path, "video/1.mp4", "video/2.mp4", "audio/0.wav", "audio/2.wav")
+    voices = {e.name: e.voice.name for e in own_clips.read_entries(tmp_path)}
+    assert voices == {"1": "0.wav", "2": "2.wav"}
+
+
 def test_generated_clips_take_the_voices_beside_them(tmp_path):
     touch(tmp_path, "videos/anime/1.mp4", "videos/2.mp4", "voices/a.wav")
     by_name = {e.name: e for e in own_clips.read_entries(tmp_path)}
@@ -99,3 +123,92 @@ def test_a_voice_below_a_second_is_refused(tmp_path):
     one = entry(tmp_path, np.zeros((40, 64, 64, 3), np.uint8), seconds=0.5)
     with pytest.raises(UserError, match=r"0\.50 s in common"):
         own_clips.prepare_entry(one, tmp_path / "item", MouthLocator.load(), seconds=8)
+
+
+def demo_face(folder, *names):
+    """The demo character, a second long and 128 pixels wide, as videos with these names."""
+    demo = Path(omnisync_core.__file__).parent / "demo" / "character.mp4"
+    frames = [cv2.resize(f, (128, 128)) for f in islice(read_frames(demo), 28)]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(folder / name, np.stack(frames))
+
+
+def sound(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_sound(path, np.sin(np.arange(24_000) / 5).astype(np.float32) * 0.1)
+
+
+LAYOUTS = {
+    "voxceleb2": (
+        ("mp4/id1/v/001.mp4", "mp4/id2/v/001.mp4"),
+        ("aac/id1/v/001.wav", "aac/id2/v/001.wav"),
+    ),
+    "mead": (
+        ("M003/video/front/sad/level_1/001.mp4", "W009/video/front/sad/level_1/001.mp4"),
+        ("M003/audio/sad/level_1/001.wav", "W009/audio/sad/level_1/001.wav"),
+    ),
+    "generated": (("videos/anime/1.mp4", "videos/oil/2.mp4"), ("voices/a.wav",)),
+}
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_a_small_folder_in_every_layout_becomes_clips(tmp_path, layout):
+    videos, sounds = LAYOUTS[layout]
+    demo_face(tmp_path / "set", *videos)
+    for name in sounds:
+        sound(tmp_path / "set" / name)
+    entries = own_clips.read_entries(tmp_path / "set")
+    found = list(own_clips.prepare_entries(entries, tmp_path / "items", seconds=8))
+    assert [why for _, why in found] == ["", ""]
+    for folder, _ in found:
+        item = load_clip(folder)
+        assert len(item.source) >= 25 and len(item.sound) >= 16_000
+        assert item.numbers["centres"].shape == (len(item.source), 2)
+
+
+def test_a_silent_video_whose_sound_is_needed_is_told(tmp_path):
+    demo_face(tmp_path, "WDA_A_000.mp4", "WRA_B_000.mp4")
+    entries = own_clips.read_entries(tmp_path)
+    found = list(own_clips.prepare_entries(entries, tmp_path / "items", seconds=8))
+    assert all("WDA_A_000" in why or "WRA_B_000" in why for _, why in found)
+
+
+def with_marks(tmp_path, **arrays):
+    demo_face(tmp_path, "a.mp4")
+    sound(tmp_path / "b.wav")
+    np.savez(tmp_path / "marks.npz", **arrays)
+    video, voice = tmp_path / "a.mp4", tmp_path / "b.wav"
+    return own_clips.Entry("a", video, voice, landmarks=tmp_path / "marks.npz")
+
+
+def test_landmarks_of_the_users_make_the_clips_own_ruler(tmp_path):
+    lips = np.random.default_rng(0).uniform(50, 80, (28, 20, 2))
+    eyes = np.tile([(50.0, 50.0), (80.0, 50.0)], (28, 1, 1))
+    one = with_marks(tmp_path, lips=lips, eyes=eyes)
+    own_clips.prepare_entry(one, tmp_path / "item", MouthLocator.load(), seconds=8)
+    item = load_clip(tmp_path / "item")
+    assert item.ruler is not None and item.numbers["source_lips"].shape[1] == 40
+    apart = np.linalg.norm(lips[:, 18] - lips[:, 14], axis=1)[: len(item.source)]
+    assert item.numbers["source"] * item.numbers["sides"] == pytest.approx(apart)
+
+
+def test_landmarks_that_do_not_fit_are_told(tmp_path):
+    short = with_marks(tmp_path, lips=np.zeros((5, 20, 2)), eyes=np.zeros((5, 2, 2)))
+    with pytest.raises(UserError, match=r"landmarks: expected lips \[\d+, 20, 2\]"):
+        own_clips.prepare_entry(short, tmp_path / "item", MouthLocator.load(), seconds=8)
+    other = with_marks(tmp_path, points=np.zeros(3))
+    with pytest.raises(UserError, match=r"landmarks: expected an .npz with lips"):
+        own_clips.prepare_entry(other, tmp_path / "item", MouthLocator.load(), seconds=8)
+    assert not (tmp_path / "item" / "item.json").exists()
+
+
+def test_a_truth_that_is_shorter_than_its_video_is_told(tmp_path):
+    demo_face(tmp_path, "a.mp4")
+    sound(tmp_path / "b.wav")
+    write_video(tmp_path / "t.mp4", np.zeros((20, 128, 128, 3), np.uint8))
+    words = {"video": "a.mp4", "voice": "b.wav", "truth": "t.mp4"}
+    (tmp_path / "clips.jsonl").write_text(json.dumps(words))
+    entries = own_clips.read_entries(tmp_path / "clips.jsonl")
+    ((_, why),) = own_clips.prepare_entries(entries, tmp_path / "items", seconds=8)
+    assert "truth: expected at least" in why and "got 20 of 128 x 128" in why
