@@ -5,8 +5,9 @@ microphone, hair. How much of the mouth it covers decides, frame by frame:
 
     clear     nothing to do
     local     under 30 %: the visible mouth is edited, the occluder's own pixels stay
-    complete  from 30 %: the mouth under the occluder is first completed from the last clear frame
-              of the shot, so that the network edits a whole face; then the occluder goes on top
+    complete  from 30 %: the mouth is first taken, under the occluder and around it, from the last
+              clear frame of the shot, so that the network edits a whole face with a whole mouth
+              (half an old one and half a new one is none); then the occluder goes on top
 
 Everything looks back only: frames stream.
 """
@@ -40,8 +41,10 @@ _CLEAR = 0.02
 _MEMORY = 4
 # The lips at rest and a little around them, in fractions of the standard crop's side.
 _MOUTH_RADII = (0.22, 0.13)
-# Times that, an open mouth's teeth lie within.
+# Times that, an open mouth's teeth lie within. So much is taken from a clear frame (docs/LOG.md).
 _TEETH_REACH = 1.25
+# The border of what is taken fades over twice so many pixels.
+_TAKEN_SOFT = 3
 
 
 def mouth_area(size: int, *, grown: float = 1.0) -> Tensor:
@@ -120,7 +123,8 @@ class OcclusionWatch:
     def look(self, crop: Tensor) -> View:
         mask = in_front(self.finder.find(crop[None])[0].float().cpu())
         ratio = float(occlusion_ratio(mask[None], mouth_area(crop.shape[-1])))
-        self._ratio += (ratio - self._ratio) / _MEMORY
+        # The average begins with the thing: the clear frames before it say nothing of its size.
+        self._ratio += (ratio - self._ratio) / (1 if self._mode == "clear" else _MEMORY)
         self._mode = _next_mode(self._mode, ratio, self._ratio)
         if ratio <= _CLEAR:
             self._clear = crop
@@ -140,18 +144,25 @@ def _next_mode(mode: Mode, now: float, mean: float) -> Mode:
 
 
 def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
-    """The crop [3 s s] with what the mask [s s] covers filled in from a clear one of the same face.
+    """The crop [3 s s] with the mouth, and what the mask [s s] covers, from a clear one of the same
+    face."""
+    taken = torch.maximum(mask, mouth_area(crop.shape[-1], grown=_TEETH_REACH)[0])
+    moved = _moved_onto(crop, mask, reference)
+    return torch.lerp(crop, moved, soft_edge(taken[None], _TAKEN_SOFT)[0])
 
-    The reference is moved onto the crop by the shift and turn that fit best where nothing is
-    covered (ECC, Evangelidis and Psarakis 2008); where none can be found, or without OpenCV (the
-    extra `flow`), it is taken as it lies.
+
+def _moved_onto(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
+    """The reference under the shift and turn that fit best where the face is seen and still.
+
+    ECC (Evangelidis and Psarakis 2008); as it lies where none can be found, or without OpenCV (the
+    extra `flow`). The mouth does not count: it speaks.
     """
     cv2 = opencv()
     if cv2 is None:
-        return torch.lerp(crop, reference, soft_edge(mask[None], 1)[0])
+        return reference
     size = crop.shape[-1]
     grey = [((x.mean(0) + 1) * 127.5).byte().numpy() for x in (crop, reference)]
-    seen = (mask < 0.1).byte().numpy()
+    seen = ((mask < 0.1) & (mouth_area(size)[0] == 0)).byte().numpy()
     matrix = np.eye(2, 3, dtype=np.float32)
     rule = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
     try:
@@ -159,7 +170,7 @@ def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
             grey[0], grey[1], matrix, cv2.MOTION_EUCLIDEAN, rule, seen, 5
         )
     except cv2.error:  # nothing in common: too little is seen, or it has no texture
-        matrix = np.eye(2, 3, dtype=np.float32)
+        return reference
     moved = cv2.warpAffine(
         rearrange(reference, "c y x -> y x c").numpy(),
         matrix,
@@ -167,8 +178,7 @@ def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    moved = rearrange(torch.from_numpy(moved), "y x c -> c y x")
-    return torch.lerp(crop, moved, soft_edge(mask[None], 1)[0])
+    return rearrange(torch.from_numpy(moved), "y x c -> c y x")
 
 
 def soft_edge(mask: Tensor, softness: int) -> Tensor:

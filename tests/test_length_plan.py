@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omnisync_core.audio import frame_windows
 from omnisync_core.config import Length
 from omnisync_core.length_plan import match_length
-from omnisync_core.video_info import VideoInfo
+from omnisync_core.video_info import FrameLog, VideoInfo, _find_rate, _times
 
 
 def even(frames: int = 4, *, rate: Fraction = Fraction(25)) -> VideoInfo:
@@ -143,3 +143,22 @@ def test_an_uneven_rate_does_not_drift_in_half_an_hour(mode: Length):
     assert np.abs(plan.times - exact).max() < 1e-6
     shown = exact < HALF_AN_HOUR
     assert np.abs(_heard_at(plan.times) - exact)[shown].max() < 1e-3
+
+
+@pytest.mark.parametrize("rate", ["24000/1001", "25", "30000/1001", "30", "60000/1001"])
+@pytest.mark.parametrize("clock", [90_000, 1_000])  # of .mp4 and .mkv
+def test_after_half_an_hour_no_frame_is_late(rate: str, clock: int):
+    exact = Fraction(rate)
+    number = np.arange(int(1800 * exact))
+    log = FrameLog(time_base=Fraction(1, clock), nominal=exact)
+    ticks = np.round(number * exact.denominator * clock / exact.numerator).astype(np.int64)
+    log.ticks.frombytes(ticks.tobytes())
+    times, stamped = _times(log)
+    found, variable = _find_rate(times, nominal=exact, tick=1 / clock)
+    assert (found, variable, stamped) == (exact, False, True)
+    seconds = len(number) / exact
+    info = _info(times, float(seconds), rate=found, variable=False)
+    plan = match_length(info, 1800.0)
+    assert len(plan.frames) == len(number) and plan.duration == pytest.approx(float(seconds), 1e-12)
+    late = plan.times - number * exact.denominator / exact.numerator
+    assert np.abs(late).max() < 1e-6

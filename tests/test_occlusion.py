@@ -131,6 +131,31 @@ def test_much_in_the_way_is_filled_from_the_last_clear_frame_moved_into_place():
     assert float((_covered(_face(3), 0.6) - _face(3))[:, :68, 4:-4].abs().mean()) > 0.3
 
 
+def test_the_visible_half_of_the_mouth_comes_from_the_same_frame_as_the_hidden_one():
+    watch, mouth = OcclusionWatch(Drawn()), mouth_area(72)[0] > 0
+    watch.look(_face())
+    speaking = torch.where(mouth, -_face(), _face())  # other lips
+    view = watch.look(_covered(speaking, 0.5))
+    assert view.mode == "complete"
+    assert float((view.source - _face())[:, mouth].abs().mean()) < 0.02
+
+
+def test_a_thing_that_comes_all_at_once_is_completed_at_once():
+    watch = OcclusionWatch(Drawn())
+    for _ in range(5):
+        watch.look(_face())
+    assert watch.look(_covered(_face(), 0.5)).mode == "complete"
+
+
+def test_a_clear_frame_among_covered_ones_is_left_as_it_is():
+    watch = OcclusionWatch(Drawn())
+    watch.look(_face())
+    for _ in range(4):
+        watch.look(_covered(_face(), 0.6))
+    face = _face(2)
+    torch.testing.assert_close(watch.look(face).source, face, atol=1e-4, rtol=0)
+
+
 def test_without_a_clear_frame_nothing_is_invented():
     watch = OcclusionWatch(Drawn())
     for _ in range(9):
