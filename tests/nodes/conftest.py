@@ -221,7 +221,8 @@ class Server:
 
     def queue(self, prompt: dict) -> str:
         try:
-            return self.ask("/prompt", {"prompt": prompt})["prompt_id"]
+            page = {"extra_pnginfo": {"workflow": {}}}  # as the page sends it
+            return self.ask("/prompt", {"prompt": prompt, "extra_data": page})["prompt_id"]
         except urllib.error.HTTPError as error:
             pytest.fail(f"the prompt was refused: {error.read().decode()}")
 

@@ -67,6 +67,9 @@ def test_the_good_forms_are_good(nodes, good):
         assert run(nodes, name, good(name))
 
 
+LOOK_AT_NO_COLOURS = ("AudioEncode", "LongVideoChunker", "OcclusionRepair")
+
+
 def images_of(names: dict[str, tuple[str, ...]]):
     """Bad images for each image input of each node."""
     for node, inputs in names.items():
@@ -74,7 +77,7 @@ def images_of(names: dict[str, tuple[str, ...]]):
             yield node, field, EMPTY, "at least one frame|frames"
             yield node, field, FLAT, r"IMAGE batch .* got \(40, 48, 3\)"
             yield node, field, GREY, r"IMAGE batch .* got \(6, 40, 48, 1\)"
-            if node not in ("LongVideoChunker", "OcclusionRepair"):  # these look at no colours
+            if node not in LOOK_AT_NO_COLOURS:
                 yield node, field, NAN, "frame 0 holds values that are not numbers"
 
 
@@ -98,6 +101,7 @@ CASES = [
     *images_of(
         {
             "LipSync": ("images",),
+            "AudioEncode": ("images",),
             "FlowInit": ("images",),
             "Sampler": ("images",),
             "OcclusionRepair": ("source", "edited"),
@@ -114,6 +118,12 @@ CASES = [
         for wrong in (None, "mini")
     ],
     ("LipSync", "model", "mini", "expected the output of OmniSync Model Loader"),
+    *[
+        (node, "video", "a.mp4", "video, images: expected one of the two, got both")
+        for node in ("LipSync", "LongVideoChunker")
+    ],
+    ("LipSync", "sound", NAN_SOUND, "sound: .* not numbers"),
+    ("LipSync", "sound", [1], "sound: expected an AUDIO"),
     ("LipSync", "windows", 16, "expected the output of OmniSync Long Video Chunker"),
     ("Sampler", "windows", 16, "expected the output of OmniSync Long Video Chunker"),
     ("Sampler", "encoded_audio", None, "expected the output of OmniSync Audio Encode"),
@@ -145,6 +155,12 @@ CASES = [
         (node, "mouth", 5, "mouth: expected a MASK, a BOUNDING_BOX or FACE_LANDMARKS, got int")
         for node in ("LipSync", "FlowInit", "MouthMask")
     ],
+    *[
+        (node, field, 5, f"{field}: expected a VIDEO, got int")
+        for node in ("Evaluate", "Compare")
+        for field in ("source", "edited")
+    ],
+    ("OcclusionRepair", "mask", "white", "mask: expected a MASK .* got str"),
     ("OcclusionRepair", "mask", torch.zeros(4, 40, 48), "6 frames .* got 4"),
     ("OcclusionRepair", "mask", torch.zeros(6, 4, 4), "mask"),
     ("LongVideoChunker", "overlap", 5, "at most half the window"),
@@ -163,6 +179,22 @@ def test_what_is_wrong_is_named(nodes, good, own_temporary_folder, node, field, 
 
 
 TYPED = ("INT", "FLOAT", "STRING", "BOOLEAN")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_socket_is_among_the_cases(nodes, name):
+    groups = getattr(nodes, name).INPUT_TYPES()
+    fields = {**groups.get("required", {}), **groups.get("optional", {})}
+    sockets = {field for field, (kind, _) in fields.items() if kind not in TYPED}
+    sockets -= {field for field, (kind, _) in fields.items() if isinstance(kind, list)}
+    assert sockets <= {field for node, field, *_ in CASES if node == name}
+
+
+@pytest.mark.parametrize("name", ["LipSync", "LongVideoChunker"])
+def test_what_is_no_video_is_told(nodes, good, name):
+    form = {**good(name), "images": None, "video": 5}
+    with pytest.raises(ValueError, match="video: expected a VIDEO, got int"):
+        run(nodes, name, form)
 
 
 def wrong_values(kind, options) -> list:

@@ -58,6 +58,7 @@ def test_a_shipped_workflow_gives_a_video_with_the_new_voice(server, media, prom
     from omnisync_pack.omnisync_core.media import probe_video, read_audio
 
     path = server.saved(server.run(prompt_of(f"omnisync_{name}.json")))
+    assert b"Edited with OmniSync" in path.read_bytes()
     info = probe_video(path)
     assert (info.frames, info.width, info.height) == (
         media["frames"],

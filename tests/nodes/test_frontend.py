@@ -54,7 +54,8 @@ def open_page(server, browser, *, mode: str, without: str = "") -> object:
         "Comfy.Locale": "en",
     }.items():
         server.ask(f"/settings/{key}", value)
-    page = browser.new_page(viewport={"width": 1600, "height": 900})
+    sharp = 2 if os.environ.get("SCREENSHOTS") else 1
+    page = browser.new_page(viewport={"width": 1600, "height": 900}, device_scale_factor=sharp)
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.on("console", lambda said: page.errors.append(said.text) if is_error(said) else None)
@@ -124,6 +125,16 @@ def quick_start() -> dict:
     return graph
 
 
+def mouths(clip: Path) -> list:
+    """A box for each frame, but for two frames."""
+    from omnisync_pack.omnisync_core.media import probe_video, read_frames
+    from omnisync_pack.omnisync_core.pipeline import track_mouth
+
+    track = track_mouth(read_frames(clip), probe_video(clip).times).track
+    boxes = [[b.cx - b.side / 2, b.cy - b.side / 2, b.side, b.side] if b else None for b in track]
+    return [*boxes[:3], None, None, *boxes[5:]]
+
+
 COUNT_PREVIEWS = """() => {
   window.omnisyncPreviews = 0;
   for (const event of ["b_preview", "b_preview_with_metadata"])
@@ -137,10 +148,8 @@ def test_the_page_runs_a_graph_and_shows_what_became_of_the_mouth(page, server, 
     lip_sync = next(n for n in graph["nodes"] if n["type"] == "OmniSyncLipSync")
     # Not from the cache of the other mode's run, and two frames are skipped.
     lip_sync["widgets_values"][2] = 100 + MODES[page.mode]
-    boxes = [[60, 100, 130, 130]] * media["frames"]
-    boxes[3] = boxes[4] = None
     places = server.base / "input" / "boxes.json"
-    places.write_text(json.dumps(boxes))
+    places.write_text(json.dumps(mouths(server.base / "input" / "clip.mp4")))
     lip_sync["widgets_values"][lip_sync["widgets_values"].index("auto")] = str(places)
     page.errors.clear()
     page.evaluate(COUNT_PREVIEWS)
