@@ -26,11 +26,11 @@ from torch import Tensor
 from omnisync_core.checkpoint import load_model
 from omnisync_core.media import read_audio
 from omnisync_core.model import OmniSync
+from omnisync_core.training.batch import around_mouth
 from omnisync_core.training.losses import mouth_weight
 from omnisync_core.training.pairs import Pools, Voice, Window
 from omnisync_core.training.prepare import HELD_OUT, load_pools
 from omnisync_core.training.real import pack_folder
-from omnisync_core.training.train import around_mouth
 
 VIEW = 2 / 3  # of the crop: around the mouth, as in training
 FIRST, SECOND = 0.95, 0.5

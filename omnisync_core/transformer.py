@@ -152,7 +152,7 @@ class VideoTransformer(nn.Module):
     ) -> tuple[Drawing, Tensor]:
         """What compose() makes the clean frames of, all windows' frames in a row: n = b f."""
         patch = self.config.patch
-        frames, _, height, width = x_t.shape[1:]
+        height, width = x_t.shape[-2:]
         if height % patch or width % patch:
             raise UserError(
                 f"Frames must be a multiple of {patch} pixels high and wide; "

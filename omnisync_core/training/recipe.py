@@ -23,9 +23,10 @@ import torch
 from ..checkpoint import load_model
 from ..config import preset
 from ..errors import UserError
+from .batch import TrainOptions
 from .embedder import load_embedder
 from .prepare import load_encoder, load_pools
-from .train import Trainer, TrainOptions
+from .train import Trainer
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,9 +14,9 @@ from omnisync_core.cli import main
 from omnisync_core.config import PRESETS, ModelConfig
 from omnisync_core.errors import UserError
 from omnisync_core.model import OmniSync
+from omnisync_core.training.batch import TrainOptions
 from omnisync_core.training.pairs import pack_flow, save_shard
 from omnisync_core.training.recipe import read_recipe, recipe_names, run_recipe
-from omnisync_core.training.train import TrainOptions
 
 RECIPE = """
 model = "mini"
@@ -210,7 +210,7 @@ def test_what_a_stage_leaves_out_has_its_default(folder: Path) -> None:
         ('model = "mini"\n[[stage]]\nstep = 1', "no setting 'step'"),
         ('model = "mini"\n[[stage]]\nsteps = "many"', "must be int"),
         ('model = "mini"\n[[stage]]\nsteps = true', "must be int"),
-        ('model = "mini"\n[[stage]]\nprecision = "int8"', "'fp32' or 'bf16'"),
+        ('model = "mini"\n[[stage]]\nprecision = "int8"', "'fp32' or 'bf16' or 'auto'"),
         ('model = "mini"\n[[stage]]\ndata = "lrs2"', "must be a list of folder names"),
         ('model = "mini"\n[[stage]]\nname = "a/b"', "names are words"),
         ('model = "mini"\n[[stage]]\nname = "a"\n[[stage]]\nname = "a"', "each used once"),

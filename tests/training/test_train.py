@@ -15,18 +15,17 @@ from omnisync_core.config import ModelConfig
 from omnisync_core.errors import UserError
 from omnisync_core.guidance import mouth_map, st_cfg
 from omnisync_core.model import OmniSync
-from omnisync_core.training.pairs import Pools, RenderedClip, Voice, Window, pack_flow
-from omnisync_core.training.train import (
+from omnisync_core.training.batch import (
     AS_SAMPLED_ABOVE,
     Batch,
-    Objective,
-    Trainer,
     TrainOptions,
     around_mouth,
     draw_batch,
     draw_time,
     noise_like,
 )
+from omnisync_core.training.pairs import Pools, RenderedClip, Voice, Window, pack_flow
+from omnisync_core.training.train import Objective, Trainer, bf16_pays
 
 OPTIONS = TrainOptions(frames=2, batch=4, steps=4)
 
@@ -216,6 +215,13 @@ def test_a_student_moves_as_guidance_would_move_it(tiny_model: OmniSync, tmp_pat
 def test_a_teacher_needs_the_whole_crop(tiny: ModelConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set view to 0"):
         Trainer(_pools(tiny), OmniSync(tiny), tmp_path, TrainOptions(guidance=2.0, view=8))
+
+
+def test_bf16_is_chosen_where_the_processor_has_instructions_for_it(monkeypatch) -> None:
+    for known, pays in (({"avx512_bf16": True}, True), ({"avx2": True}, False), ({}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+        assert bf16_pays(torch.device("cpu")) is pays
+    assert bf16_pays(torch.device("cuda"))
 
 
 def test_half_precision_follows_full_precision(tiny_model: OmniSync, tmp_path: Path) -> None:
