@@ -15,6 +15,8 @@ Over the mouth of held-out rendered heads (the middle half of the standard crop)
     sharp    mean absolute Laplacian, over the truth's
     face     likeness of the crop, without the mouth, to the clip's first source frame, over the
              source's own (see anchoring.py); 1 is the same person
+    pose     distance between the boxes (centre and side) that the locator finds in the result and
+             in the source, % of the side; in brackets the truth's, whose head moves as the source's
 
 Tables: kinds of noise (warped along the flow, independent, the same in every frame) by tau;
 windows, each overlapping the next by a quarter as the defaults do; and what a window sees beside
@@ -40,8 +42,10 @@ from omnisync_core.anchoring import likeness
 from omnisync_core.checkpoint import load_model
 from omnisync_core.composite import take_crop
 from omnisync_core.config import SyncOptions
+from omnisync_core.locator import MouthLocator
 from omnisync_core.media import probe_video, read_frames
 from omnisync_core.model import FrameAudio, OmniSync
+from omnisync_core.optical_flow import estimator
 from omnisync_core.pipeline import FlowNoise, edit_frames, track_mouth
 from omnisync_core.region import Tracking
 from omnisync_core.windows import plan_windows
@@ -76,9 +80,10 @@ def load_head(folder: Path, model: OmniSync) -> Head:
     )
 
 
-def noise_of(kind: str, size: int, seed: int) -> Callable[[int, Tensor], Tensor]:
+def noise_of(kind: str, size: int, options: SyncOptions) -> Callable[[int, Tensor], Tensor]:
+    seed = options.seed
     if kind == "warped":
-        return FlowNoise(size, seed)
+        return FlowNoise(size, seed, flow=estimator(options.flow))
     still = torch.randn(3, size, size, generator=torch.Generator().manual_seed(seed))
     if kind == "same":
         return lambda i, crop: still
@@ -108,7 +113,7 @@ def measure(model: OmniSync, head: Head, options: SyncOptions, kind: str) -> dic
         head.tracking,
         head.audio,
         options=options,
-        noise=noise_of(kind, size, options.seed),
+        noise=noise_of(kind, size, options),
     )
     edited = np.stack(list(edited))
     result = mouths(edited, head.tracking, size)
@@ -128,6 +133,8 @@ def measure(model: OmniSync, head: Head, options: SyncOptions, kind: str) -> dic
         "sharp": sharpness(result)[1:],
         "true sharp": sharpness(truth)[1:],
         "face": faces(edited, head.source, head.tracking, size)[1:],
+        "pose": pose_errors(edited, head.source, head.tracking)[1:],
+        "true pose": pose_errors(head.truth, head.source, head.tracking)[1:],
         "seam": seam[1:],
         "silent": head.silent[1:],
     }
@@ -145,6 +152,20 @@ def faces(edited: np.ndarray, source: np.ndarray, tracking: Tracking, size: int)
         of_edit, of_source = likeness(pair, first).tolist()
         kept[i] = of_edit / of_source
     return kept
+
+
+def pose_errors(frames: np.ndarray, source: np.ndarray, tracking: Tracking) -> np.ndarray:
+    """How far the locator's boxes lie from those of the source, in % of the side: [f], NaN where it
+    sees no mouth."""
+    locator, errors = MouthLocator.load(), np.full(len(frames), np.nan)
+    for i, box in enumerate(tracking.track):
+        if box is None:
+            continue
+        found, own = (locator.locate(frame, box) for frame in (frames[i], source[i]))
+        if found and own:
+            apart = (found.cx - own.cx, found.cy - own.cy, found.side - own.side)
+            errors[i] = 100 * np.linalg.norm(apart) / own.side
+    return errors
 
 
 def sharpness(frames: np.ndarray) -> np.ndarray:
@@ -176,7 +197,9 @@ def row(all_of: dict[str, np.ndarray], usual: np.ndarray | None = None) -> list[
     quiet = all_of["change"][silent].mean() / all_of["true"][silent].mean()
     sharp = all_of["sharp"].mean() / all_of["true sharp"].mean()
     figures = [all_of["error"].mean(), all_of["motion"].mean(), seams, quiet, sharp]
-    return [*(f"{value:.2f}" for value in figures), f"{np.nanmean(all_of['face']):.4f}"]
+    pose, true = (np.nanmean(all_of[name]) for name in ("pose", "true pose"))
+    faces = f"{np.nanmean(all_of['face']):.4f}"
+    return [*(f"{value:.2f}" for value in figures), faces, f"{pose:.2f} ({true:.2f})"]
 
 
 def main() -> None:
@@ -186,6 +209,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--steps", type=int, default=SyncOptions.steps)
     parser.add_argument("--guidance", type=float, default=SyncOptions.spatial_scale)
+    parser.add_argument("--flow", default=SyncOptions.flow, help="as of `omnisync sync`")
     parser.add_argument("--taus", type=float, nargs="*", default=[0.6, 0.7, 0.8, 0.92, 1.0])
     parser.add_argument("--windows", type=int, nargs="*", default=[8, 16, 32, 48])
     arguments = parser.parse_args()
@@ -193,8 +217,10 @@ def main() -> None:
     folders = sorted((arguments.out / "rendered").glob("*/truth.mp4"))[: arguments.heads]
     heads = [load_head(path.parent, model) for path in folders]
     scale = arguments.guidance
-    options = SyncOptions(steps=arguments.steps, spatial_scale=scale, temporal_scale=scale)
-    columns = ["error", "motion", "seams", "silence", "sharp", "face"]
+    options = SyncOptions(
+        steps=arguments.steps, spatial_scale=scale, temporal_scale=scale, flow=arguments.flow
+    )
+    columns = ["error", "motion", "seams", "silence", "sharp", "face", "pose"]
     rows = [
         [kind, f"{tau:.2f}", *row(measure_all(model, heads, replace(options, tau=tau), kind))]
         for kind in ("warped", "independent", "same")
