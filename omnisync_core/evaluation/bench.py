@@ -112,11 +112,11 @@ def _judged(
         yield from map(work, items)
         return
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, spawn, initializer=one_thread) as pool:
         yield from pool.map(work, items)
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
     """Processes share the cores already."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UserError
@@ -14,7 +15,10 @@ from ..errors import UserError
 TRACK_NAMES = (
     *("general", "occlusion", "style", "long", "multilingual", "low-quality", "silence", "snr"),
 )
-_COMMON = ("truth_r", "ose_c", "closures", "visemes", "leak", "psnr", "texture", "likeness", "mcs")
+_COMMON = (
+    *("truth_r", "sound_r", "ose_c", "closures", "false_closures", "visemes", "lmd", "leak"),
+    *("ssim", "texture", "likeness", "lost", "mcs", "fps"),
+)
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -83,7 +87,7 @@ def run_command(arguments: argparse.Namespace) -> int:
             return 0
         from .ordering import ordering_table
 
-        sys.stdout.write(ordering_table(arguments.run))
+        sys.stdout.write(ordering_table(arguments.run, workers=_workers()))
     except ModuleNotFoundError as error:
         raise UserError(
             f"The benchmark needs the package {error.name}; in the clone of OmniSync run "
@@ -122,18 +126,31 @@ def _bench(arguments: argparse.Namespace) -> int:
     # Clips of the user's and long ones fill the memory: one at a time.
     workers = _workers() if arguments.clips is None and arguments.size == "small" else 1
     rows = run_bench(folders, methods, arguments.output, means=means, workers=workers, say=_say)
-    text = markdown(rows, arguments.output, _COMMON)
+    spent = time.monotonic() - started
+    text = _facts(rows, methods[-1].label, spent) + markdown(rows, arguments.output, _COMMON)
     (arguments.output / "table.md").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
     failed = sum(row["status"] == "failed" for row in rows)
     clips = len({row["name"] for row in rows})
     sys.stdout.write(
         f"\n{clips} clips, {failed} failures, {len(unusable)} clips that could not be used, "
-        f"{time.monotonic() - started:.0f} s; next: omnisync report {arguments.output}\n"
+        f"{spent:.0f} s; next: omnisync report {arguments.output}\n"
     )
     for why in unusable:
         sys.stdout.write(f"not used: {why}\n")
     return 1 if failed or unusable else 0
+
+
+def _facts(rows: Sequence[dict], ours: str, seconds: float) -> str:
+    """What a reader of the tables must know: the command, clips, time and machine."""
+    command = shlex.join(["omnisync", *sys.argv[1:]])
+    clips = len({row["name"] for row in rows})
+    frames = sum(row.get("frames", 0) for row in rows if row["method"] == ours)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"`{command}`: {clips} clips, {frames} frames, {seconds / 60:.1f} minutes for what this "
+        f"call had to do, rendering and judging included, on {cores} cores.\n\n"
+    )
 
 
 def _folders(arguments: argparse.Namespace, unusable: list[str]) -> Iterator[Path]:

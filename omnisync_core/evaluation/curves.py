@@ -118,9 +118,10 @@ def moving_in_silence(mouth: tuple[np.ndarray, np.ndarray], loud: np.ndarray) ->
 
 
 def closure_recall(
-    mouth: tuple[np.ndarray, np.ndarray], closures: list[tuple[float, float]]
+    mouth: tuple[np.ndarray, np.ndarray], closures: list[tuple[float, float]], *, around: int = 4
 ) -> float:
-    """Share of the closures (start, stop in seconds) at which the lips meet; NaN without any."""
+    """Share of the closures (start, stop in seconds) at which the lips meet, or within `around`
+    hundredths of a second of them; NaN without any."""
     curve, known = mouth
     if not known.any():
         return float("nan")
@@ -129,9 +130,9 @@ def closure_recall(
     for start, stop in closures:
         phone = np.zeros(len(curve), bool)
         phone[int(start * CLOCK) : int(stop * CLOCK) + 1] = True
-        around = binary_dilation(phone, np.ones(9)) & known
-        if around.any():
-            met.append(bool(curve[around].min() < low + 0.1 * (high - low)))
+        near = binary_dilation(phone, np.ones(2 * around + 1)) & known
+        if near.any():
+            met.append(bool(curve[near].min() < low + 0.1 * (high - low)))
     return float(np.mean(met)) if met else float("nan")
 
 

@@ -11,12 +11,13 @@ import numpy as np
 
 from .clips import Clip
 from .curves import agreement, closure_recall, envelope, loudness, on_clock, silent
-from .judge import RATE, mouth_pictures
+from .judge import mouth_pictures
 from .lip_reader import read_openings
 
 _LEAK = 0.25  # of the source's 95th percentile: from here lips count as open
 _GROUPS = {1: 0, 2: 1, 6: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 3, 13: 3}
 """Viseme class -> closed, teeth on lip, round, open; all others (but rest) are 4."""
+_OPEN = (12, 13)  # ah and eh
 _FEWEST = 3  # frames of the source from which a group's prototype is taken
 Curve = tuple[np.ndarray, np.ndarray]
 """Values at 100 Hz, and where they are known."""
@@ -70,8 +71,11 @@ def lip_figures(clip: Clip, opening: np.ndarray, lips: np.ndarray) -> dict[str, 
         "leak": _leak(mouth, clip),
     }
     if "phones" in clip.numbers:
-        shut = [(float(a), float(b)) for a, b, kind in clip.numbers["phones"] if kind == 1]
+        phones = clip.numbers["phones"]
+        shut = [(float(a), float(b)) for a, b, kind in phones if kind == 1]
+        wide = [((3 * a + b) / 4, (a + 3 * b) / 4) for a, b, kind in phones if kind in _OPEN]
         figures["closures"] = closure_recall(mouth, shut)
+        figures["false_closures"] = closure_recall(mouth, wide, around=0)
     return figures | _against_truth(clip, opening, lips, mouth)
 
 
@@ -98,7 +102,8 @@ def _against_truth(
 
 
 def viseme_share(clip: Clip, lips: np.ndarray) -> float:
-    """Share of the phones whose mean read lips [f, 40] are nearest to their group's prototype.
+    """Mean over groups of phones of the share whose read lips [f, 40], in the middle of the phone,
+    are nearest to their group's prototype. Guessing gives one over the number of groups.
 
     Prototypes are the mean true lips of the source's frames of a group; groups that the source
     shows in fewer than three frames are left out. NaN without phones.
@@ -111,16 +116,15 @@ def viseme_share(clip: Clip, lips: np.ndarray) -> float:
     if len(kinds) < 2:
         return float("nan")
     prototypes = np.stack([numbers["source_lips"][group == g].mean(0) for g in kinds])
-    right = []
+    times, right = numbers["times"][: len(lips)], {kind: [] for kind in kinds}
     for start, stop, kind in numbers["phones"]:
-        times = numbers["times"][: len(lips)]
-        inside = (times >= start) & (times < max(stop, start + 1 / RATE))
-        seen = lips[inside & np.isfinite(lips).all(1)]
-        wanted = _GROUPS.get(int(kind), 4)
-        if len(seen) and int(kind) and wanted in kinds:
-            nearest = np.linalg.norm(prototypes - seen.mean(0), axis=1).argmin()
-            right.append(kinds[int(nearest)] == wanted)
-    return float(np.mean(right)) if right else float("nan")
+        middle, wanted = (start + stop) / 2, _GROUPS.get(int(kind), 4)
+        seen = lips[np.abs(times - middle).argmin()]
+        if kind and wanted in kinds and middle <= times[-1] and np.isfinite(seen).all():
+            nearest = np.linalg.norm(prototypes - seen, axis=1).argmin()
+            right[wanted].append(kinds[int(nearest)] == wanted)
+    found = [np.mean(one) for one in right.values() if one]
+    return float(np.mean(found)) if found else float("nan")
 
 
 def _leak(mouth: Curve, clip: Clip) -> float:

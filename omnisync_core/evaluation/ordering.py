@@ -1,16 +1,19 @@
 """Do the figures order known damage? The truth video, made worse in known ways, judged again.
 
 Shifted by k frames (lips late), blurred, frozen on its first frame, with the lips of another
-voice, with the occluder erased (painted over in the frame's median colour). A figure orders a row
-of damages when its mean gets worse with each of them.
+voice, with the occluder erased (painted over in the frame's median colour). A figure orders a
+family of damages when its mean gets worse with each of them.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,14 +21,24 @@ import numpy as np
 
 from ..errors import UserError
 from ..media import FrameWriter
+from .bench import one_thread
 from .clips import Clip, frames_of, load_clip
 from .curves import table
 from .judging import FIGURES, Means, judge
 
 _WANTED = (
-    *("truth_r", "ose_c", "ose_lag", "sound_r", "closures", "visemes", "lmd", "psnr", "ssim"),
-    *("texture", "niqe_own", "style", "likeness", "mcs", "jerk", "occluder", "repair_iou"),
+    *("truth_r", "sound_r", "ose_c", "ose_lag", "closures", "false_closures", "visemes", "lmd"),
+    *("psnr", "ssim", "texture", "niqe_own", "style", "likeness", "jerk", "mcs"),
+    *("occluder", "repair_iou"),
 )
+FAMILIES = {
+    "late": ("truth", "1 frame late", "2 frames late", "5 frames late"),
+    "blurred": ("truth", "blur of 1 pixel", "blur of 2 pixels", "blur of 4 pixels"),
+    "frozen": ("truth", "frozen"),
+    "other voice": ("truth", "another voice's lips"),
+    "erased": ("truth", "occluder erased"),
+}
+"""Damages that get worse from step to step."""
 
 
 def shifted(frames: np.ndarray, count: int) -> np.ndarray:
@@ -85,27 +98,67 @@ def judge_damage(folder: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def ordering_table(run: Path) -> str:
-    """The table of means over a run's clips; what was judged is kept in RUN/order.json."""
+def ordering_table(run: Path, *, workers: int = 1) -> str:
+    """What a run's figures order, and their means; what was judged is kept in RUN/order/."""
     folders = sorted(p.parent for p in (run / "items").glob("*/truth.mp4"))
     if not folders:
         raise UserError(f"{run} has no clips with a truth video; run `omnisync bench` there first.")
-    kept = run / "order.json"
-    found = json.loads(kept.read_text()) if kept.exists() else {}
-    for folder in folders:
-        if folder.name not in found:
-            found[folder.name] = judge_damage(folder)
-            kept.write_text(json.dumps(found))
-    names = list(dict.fromkeys(name for clip in found.values() for name in clip))
-    truths = [clip["truth"] for clip in found.values()]
-    shown = [f for f in _WANTED if any(np.isfinite(t[f]) for t in truths)]
+    (run / "order").mkdir(exist_ok=True)
+    work = partial(_kept, place=run / "order")
+    if workers == 1 or len(folders) < 2:
+        found = [work(folder) for folder in folders]
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, spawn, initializer=one_thread) as pool:
+            found = list(pool.map(work, folders))
+    shown = [f for f in _WANTED if any(np.isfinite(clip["truth"].get(f, np.nan)) for clip in found)]
+    return f"{_verdicts(found, shown)}\n{_means(found, shown)}"
+
+
+def _kept(folder: Path, place: Path) -> dict[str, dict[str, float]]:
+    stored = place / f"{folder.name}.json"
+    if not stored.exists():
+        stored.write_text(json.dumps(judge_damage(folder)))
+    return json.loads(stored.read_text())
+
+
+def badness(figure: str, value: float, truth: float) -> float:
+    """The same for every figure: the higher, the worse."""
+    way = FIGURES[figure][2]
+    return -way * value if way else abs(value - truth)
+
+
+def _verdicts(found: list[dict[str, dict[str, float]]], shown: list[str]) -> str:
+    """Figure x family: whether the mean gets worse at every step, and on how many of the clips."""
+    body = []
+    for figure in shown:
+        cells = [figure]
+        for steps in FAMILIES.values():
+            rows = [
+                [badness(figure, clip[s].get(figure, np.nan), clip["truth"][figure]) for s in steps]
+                for clip in found
+                if all(s in clip for s in steps)
+            ]
+            rows = [row for row in rows if np.isfinite(row).all()]
+            if not rows:
+                cells.append("-")
+                continue
+            right = [bool((np.diff(row) > 0).all()) for row in rows]
+            word = "yes" if (np.diff(np.mean(rows, 0)) > 0).all() else "no"
+            cells.append(f"{word} ({sum(right)} of {len(right)})")
+        body.append(cells)
+    return table(["worse at every step?", *FAMILIES], body)
+
+
+def _means(found: list[dict[str, dict[str, float]]], shown: list[str]) -> str:
+    names = list(dict.fromkeys(name for clip in found for name in clip))
     body = []
     for name in names:
         cells = []
         for figure in shown:
-            values = [clip[name][figure] for clip in found.values() if name in clip]
+            values = [clip[name].get(figure, np.nan) for clip in found if name in clip]
             known = [v for v in values if np.isfinite(v)]
             cells.append(f"{np.mean(known):.3f}" if known else "-")
         body.append([name, *cells])
     arrows = {1: " ↑", -1: " ↓", 0: ""}
-    return table(["", *(f + arrows[FIGURES[f][2]] for f in shown)], body)
+    return table(["means", *(f + arrows[FIGURES[f][2]] for f in shown)], body)

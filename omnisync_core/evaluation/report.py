@@ -27,8 +27,8 @@ from .worst import MOMENTS, Worst, worst_clips
 GROUPS = {
     "Lips and voice": (
         *("truth_r", "truth_lag", "sound_r", "sound_lag", "ose_c", "ose_d", "ose_lag"),
-        *("lse_c", "lse_d", "lse_lag", "closures", "visemes", "lmd", "leak", "open_ratio"),
-        "ruler_r",
+        *("lse_c", "lse_d", "lse_lag", "closures", "false_closures", "visemes", "lmd", "leak"),
+        *("open_ratio", "ruler_r"),
     ),
     "Picture": (
         *("psnr", "ssim", "texture", "niqe_own", "style", "outside", "occluder", "repair_iou"),

@@ -78,6 +78,17 @@ def test_a_result_of_another_size_is_refused(clip, tmp_path):
 
 def test_visemes_of_still_lips_are_right_for_one_group_alone(clip):
     shut = np.broadcast_to(clip.numbers["source_lips"][clip.numbers["source"].argmin()], (60, 40))
-    share = viseme_share(clip, shut)
-    kinds = clip.numbers["phones"][:, 2]
-    assert share == pytest.approx((kinds == 1).mean())
+    assert viseme_share(clip, shut) == 0.5  # of two groups, however many phones each has
+
+
+def test_lips_of_another_voice_meet_where_vowels_are_open(judged):
+    assert judged["truth"]["false_closures"] == 0
+    assert judged["another voice's lips"]["false_closures"] > 0
+
+
+def test_the_table_says_what_is_ordered_and_on_how_many_clips(judged):
+    text = ordering._verdicts([judged, judged], ["truth_r", "texture", "occluder"])
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
+    assert "| yes (2 of 2) |" in rows["truth_r"]
+    assert rows["texture"].endswith("| no (0 of 2) |")  # nothing was there to be erased
+    assert "yes" not in rows["occluder"]
