@@ -90,6 +90,14 @@ def test_context_reaches_later_windows_and_not_the_first(model, frames, change):
     assert summary.anchored == 0
 
 
+def test_by_default_no_picture_outlives_its_windows_so_that_nothing_can_drift(model, frames):
+    other = np.concatenate([255 - frames[:4], frames[4:]])
+    for change, carried in (({}, False), ({"replay": 3}, True)):
+        options = replace(OPTIONS, **change)
+        result, after_others = (_edit(model, f, options)[0][6:] for f in (frames, other))
+        assert np.array_equal(result, after_others) != carried
+
+
 @pytest.mark.parametrize("change", [{"keyframe_interval": 5}, {"replay": 3}])
 def test_a_cut_forgets(model, frames, change):
     options = replace(OPTIONS, **change)
