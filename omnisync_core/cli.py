@@ -171,6 +171,12 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--model", default="mini", help="preset to be trained (default mini)")
     prepare.add_argument("--seed", type=int, default=1, help="of rendered pairs (default 1)")
     prepare.add_argument("--clips", type=int, default=500, help="clips to render (default 500)")
+    prepare.add_argument(
+        "--bootstrap",
+        metavar="MODEL",
+        help="also dub every real take with these weights (mini, or a file), so that training has "
+        "sources that differ from the real picture in the lips alone",
+    )
     train = commands.add_parser(
         "train",
         help="train a model on prepared data (needs the extra `train`)",
@@ -299,6 +305,7 @@ def _batch(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> None:
     try:
+        from .checkpoint import load_model
         from .training.prepare import prepare
     except ModuleNotFoundError as error:
         raise _training_extra(error) from None
@@ -310,6 +317,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         model=arguments.model,
         seed=arguments.seed,
         clips=arguments.clips,
+        dub=load_model(arguments.bootstrap) if arguments.bootstrap else None,
     ):
         kept += verdict.kept
         if not verdict.kept:

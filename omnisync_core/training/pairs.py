@@ -24,6 +24,8 @@ from .real import LIPS, MARGIN, PACKED, STEADY, PackedClip, other_moment, transp
 ALIGNED_ABOVE = 0.85
 """Flow time above which only pose-aligned pairs are drawn (paper: 850 of 1000)."""
 RATE = 25.0  # frames a second of both pools
+_DUBBED = 0.5
+"""Share of the aligned real pairs whose source a model dubbed, where there is one."""
 _CANDIDATES = 8  # moments of a clip among which another one is chosen
 
 
@@ -138,13 +140,15 @@ class Pools:
         first = int(rng.integers(max(1, count - frames + 1)))
         other = _other_lips(clip, first, frames, rng)
         aligned = t > ALIGNED_ABOVE or rng.random() < 0.6
+        dubbed = clip.edited if aligned and rng.random() < _DUBBED else None
         make = transplant if aligned else other_moment
         place = _placement(rng, self.size, clip.crops.shape[1])
         sources, targets, mouths = [], [], []
         for i in range(frames):
             target = min(first + i, count - 1)
             source = min(other + i, count - 1)
-            sources.append(_place(make(clip, target, source), place, self.size))
+            worn = make(clip, target, source) if dubbed is None else dubbed[target]
+            sources.append(_place(worn, place, self.size))
             targets.append(_place(clip.crops[target], place, self.size))
             lips = clip.landmarks[target, LIPS].mean(0)
             mouths.append(place[:, :2] @ lips + place[:, 2])

@@ -28,6 +28,7 @@ from ..config import preset
 from ..errors import UserError
 from ..media import read_audio
 from ..model import OmniSync
+from .bootstrap import bootstrap
 from .pairs import (
     RATE,
     Pools,
@@ -38,7 +39,7 @@ from .pairs import (
     save_shard,
     unheard,
 )
-from .real import MARGIN, PackedClip, pack_folder
+from .real import MARGIN, PackedClip, pack_folder, packed_side
 from .talking import TAKE, Listener, Take, Verdict, sources_in, takes_of
 from .tts import Phone
 from .visemes import articulation, expression_weights
@@ -117,14 +118,15 @@ def prepare(
     model: str = "mini",
     seed: int = 1,
     clips: int = 500,
+    dub: OmniSync | None = None,
 ) -> Iterator[Verdict]:
     """Make training data of a source (see above; None only hears again) in folder out.
 
     voice: voice.safetensors of the voice trainer; model: the preset that will be trained on it;
-    seed, clips: of rendering. Yields what became of every piece, as it goes. Raises UserError for a
-    source or voice that does not fit.
+    seed, clips: of rendering; dub: the weights of self-bootstrapping (bootstrap.py). Yields what
+    became of every piece, as it goes. Raises UserError for a source or voice that does not fit.
     """
-    listener = Listener(voice, model)
+    load_encoder(voice, model)  # before the long work: does it fit?
     out.mkdir(parents=True, exist_ok=True)
     if source is None:
         pass
@@ -136,10 +138,12 @@ def prepare(
             f"Expected a folder of videos, a corpus folder or facekit.npz; there is no {source}."
         )
     elif (source / "landmarks.npz").exists():
-        yield from _pack_corpus(source, out, listener.side)
+        yield from _pack_corpus(source, out, packed_side(preset(model).crop))
     else:
-        yield from _pack_videos(source, out, listener)
+        yield from _pack_videos(source, out, Listener(voice, model))
     hear(out, voice, model)
+    if dub is not None:
+        yield from bootstrap(out, dub)
 
 
 def _pack_corpus(folder: Path, out: Path, side: int) -> Iterator[Verdict]:
@@ -266,7 +270,8 @@ def load_pools(*folders: Path, model: str = "mini") -> Pools:
         heard = "_unheard" not in path.name
         for i, name in enumerate(names):
             voice = voices[str(name)] if heard else unheard(config.audio_width)
-            real.append((PackedClip(str(name), crops[i], landmarks[i]), voice))
+            edited = pack["edited"][i] if "edited" in pack else None
+            real.append((PackedClip(str(name), crops[i], landmarks[i], edited), voice))
             odds.append(1 / len(names))
     weights = np.array(odds) / sum(odds) if odds else None
     rendered = [clip for folder in folders for clip in load_rendered(folder, voices)]

@@ -6,6 +6,7 @@ those pairs [f h w 3] whose target is always a real picture:
 - transplant: the target with the lower face of another moment of the clip laid over it. Outside the
   mouth source and target are the same pixels, so the pair is pose-aligned (the paper's
   pseudo-pair).
+- dubbed: the target as a model made it say something else (bootstrap.py). Aligned exactly.
 - other moment: another stretch of the clip, moved onto the target's pose. Aligned only nearly; an
   arbitrary pair of the same person (OmniSync section 3.2), for low noise levels.
 """
@@ -46,6 +47,8 @@ class PackedClip:
     name: str
     crops: np.ndarray
     landmarks: np.ndarray
+    edited: np.ndarray | None = None
+    """The crops with other lips (bootstrap.py)."""
 
 
 def packed_side(crop: int) -> int:
