@@ -43,6 +43,9 @@ _MEMORY = 4
 _MOUTH_RADII = (0.22, 0.13)
 # Times that, an open mouth's teeth lie within. So much is taken from a clear frame (docs/LOG.md).
 _TEETH_REACH = 1.25
+# What is a thing by at least this is kept whole where the face was completed: a piece of it that
+# the mask half misses would be erased there (docs/LOG.md).
+_KEPT_WHOLE = 0.5
 # The border of what is taken fades over twice so many pixels.
 _TAKEN_SOFT = 3
 
@@ -132,8 +135,7 @@ class OcclusionWatch:
             return View("clear", ratio, crop, None)
         if self._mode == "local" or self._clear is None:
             return View("local", ratio, crop, soft_edge(mask[None], 1)[0])
-        source = complete(crop, mask, self._clear)
-        return View("complete", ratio, source, soft_edge(mask[None], 1)[0])
+        return View("complete", ratio, complete(crop, mask, self._clear), kept_whole(mask))
 
 
 def _next_mode(mode: Mode, now: float, mean: float) -> Mode:
@@ -149,6 +151,11 @@ def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
     taken = torch.maximum(mask, mouth_area(crop.shape[-1], grown=_TEETH_REACH)[0])
     moved = _moved_onto(crop, mask, reference)
     return torch.lerp(crop, moved, soft_edge(taken[None], _TAKEN_SOFT)[0])
+
+
+def kept_whole(mask: Tensor) -> Tensor:
+    """What stays of a completed crop's own pixels, for a mask [s s]: a little more than that."""
+    return soft_edge((mask / _KEPT_WHOLE).clamp(max=1)[None], 1)[0]
 
 
 def _moved_onto(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:

@@ -147,6 +147,21 @@ def test_a_thing_that_comes_all_at_once_is_completed_at_once():
     assert watch.look(_covered(_face(), 0.5)).mode == "complete"
 
 
+class HalfSure(Drawn):
+    """Finds the same, less surely."""
+
+    def find(self, crops: torch.Tensor) -> torch.Tensor:
+        return 0.6 * super().find(crops)
+
+
+def test_a_thing_half_surely_found_is_kept_whole_before_a_completed_face():
+    watch = OcclusionWatch(HalfSure())
+    watch.look(_face())
+    view = watch.look(_covered(_face(), 0.8))
+    assert view.mode == "complete" and view.keep is not None
+    assert bool((view.keep[-20:] == 1).all()) and float(view.keep[:20].max()) == 0
+
+
 def test_a_clear_frame_among_covered_ones_is_left_as_it_is():
     watch = OcclusionWatch(Drawn())
     watch.look(_face())
