@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+_BROWN, _CREAM, _BLUE = np.array(
+    [(0.22, 0.1, 0.1), (0.96, 0.92, 0.8), (0.1, 0.12, 0.24)], np.float32
+)
 STYLES = ("photo", "cel", "flat", "oil", "pencil")
 
 
@@ -210,7 +213,7 @@ def _anime(picture: np.ndarray, strength: float) -> np.ndarray:
     grey = calm.mean(-1, keepdims=True)
     hue = np.clip(grey + (calm - grey) * 1.5, 0, 1) / np.maximum(value, 0.08)
     line = _ink_lines(calm, 0.6 + 0.3 * strength)[..., None] * 0.85
-    return (hue * shade) * (1 - line) + np.float32([0.22, 0.1, 0.1]) * line
+    return (hue * shade) * (1 - line) + _BROWN * line
 
 
 def _engraving(picture: np.ndarray, strength: float) -> np.ndarray:
@@ -225,7 +228,7 @@ def _engraving(picture: np.ndarray, strength: float) -> np.ndarray:
     first = np.clip((along - tone * 1.15) * 5 + 0.5, 0, 1)
     second = np.clip((across - tone * 2.2) * 5 + 0.5, 0, 1)
     dark = np.maximum(np.maximum(first, second), _ink_lines(picture, 0.7))[..., None]
-    return np.float32([0.96, 0.92, 0.8]) * (1 - dark) + np.float32([0.1, 0.12, 0.24]) * dark
+    return _CREAM * (1 - dark) + _BLUE * dark
 
 
 FILTERS = {
