@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint import save_model
@@ -35,6 +36,10 @@ from .pairs import Pools
 _FLOW_WEIGHT = 0.01
 """Of a pixel of error; the picture's terms come to about 0.05 when training begins."""
 
+_COLOURS_WITHIN = 24
+"""Share of the crop's side (one in so many) in which guided colours must be found: six pixels of
+144, more than guidance moves a lip beyond the truth."""
+
 
 def bf16_pays(device: torch.device) -> bool:
     """Whether bf16 is the faster one: on GPUs, and on CPUs with instructions for it. On a CPU
@@ -43,6 +48,19 @@ def bf16_pays(device: torch.device) -> bool:
         return True
     known = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 and newer
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def within_colours(goal: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """The goal [b f 3 h w] held to the colours that source or target have near by, per channel.
+
+    Guidance moves colours along a line: where lips close, skin becomes as much paler than skin as
+    it is paler than lips. Of a pair the true colours are known, and such a chin is not among them.
+    """
+    reach = max(1, goal.shape[-1] // _COLOURS_WITHIN)
+    both = torch.stack([source, target, -source, -target]).flatten(0, 2)
+    highest = F.max_pool2d(both, 2 * reach + 1, stride=1, padding=reach)
+    highest = highest.unflatten(0, (2, 2, *goal.shape[:2])).amax(1)
+    return torch.maximum(torch.minimum(goal, highest[0]), -highest[1])
 
 
 class Objective(nn.Module):
@@ -242,7 +260,8 @@ class Trainer:
             # What is heard without order, or not at all, stays true to the pictures.
             heard = ~(batch.mute | batch.unordered)[:, None, None, None, None]
             shift, moved = self.teacher.guidance_shift(batch, self.options.guidance)
-            batch.goal = torch.where(heard, batch.target + shift, batch.target)
+            moved_goal = within_colours(batch.target + shift, batch.source, batch.target)
+            batch.goal = torch.where(heard, moved_goal, batch.target)
             batch.flow = torch.where(heard, batch.flow + moved, batch.flow)
         # Not accelerate's own setting: that one is fixed for a process, and stages may differ.
         precision = self.options.precision

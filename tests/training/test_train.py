@@ -25,7 +25,7 @@ from omnisync_core.training.batch import (
     noise_like,
 )
 from omnisync_core.training.pairs import Pools, RenderedClip, Voice, Window, pack_flow
-from omnisync_core.training.train import Objective, Trainer, bf16_pays
+from omnisync_core.training.train import Objective, Trainer, bf16_pays, within_colours
 
 OPTIONS = TrainOptions(frames=2, batch=4, steps=4)
 
@@ -193,6 +193,19 @@ def test_the_goal_moves_by_what_guidance_adds(tiny_model: OmniSync) -> None:
         )(batch.target, 1.0)
         heard = predict("audio")
     torch.testing.assert_close(heard + objective.guidance_shift(batch, 2.5)[0], guided)
+
+
+def test_guided_colours_are_those_of_the_pair_near_by() -> None:
+    source, target = torch.zeros(1, 1, 3, 48, 48), torch.zeros(1, 1, 3, 48, 48)
+    source[..., 20:24, 20:24], target[..., 30:, 30:] = -0.6, 0.4
+    goal = torch.full_like(target, 0.9)
+    held = within_colours(goal, source, target)
+    assert held[..., 40, 40].eq(0.4).all() and held[..., 28, 30].eq(0.4).all()
+    assert held[..., 10, 10].eq(0).all()
+    held = within_colours(-goal, source, target)
+    assert held[..., 22, 22].eq(-0.6).all() and held[..., 19, 25].eq(-0.6).all()
+    assert held[..., 10, 10].eq(0).all()
+    assert torch.equal(within_colours(target, source, target), target)
 
 
 def test_a_student_moves_as_guidance_would_move_it(tiny_model: OmniSync, tmp_path: Path) -> None:
