@@ -58,7 +58,7 @@ _DATA = Path(__file__).parent / "data"
 
 def write_report(run: Path, page: Path) -> Path:
     """Write the page and what lies beside it; returns its path."""
-    rows = read_rows(run)
+    rows = _in_order(read_rows(run))
     methods = judged(rows)
     main = methods[0] if methods else rows[0]["method"]
     worst = worst_clips(rows, run, main)
@@ -84,6 +84,14 @@ def write_report(run: Path, page: Path) -> Path:
     page.write_text(text, encoding="utf-8")
     _plots(rows, worst, labels, page.parent / "plots")
     return page
+
+
+def _in_order(rows: list[Row]) -> list[Row]:
+    """Judged methods first, then the rows to read them by; without those that no clip has."""
+    known = {row["method"] for row in rows if row["status"] != "absent"}
+    order = [*judged(rows), "truth", "wrong-audio", "copy"]
+    some = [row for row in rows if row["method"] in known]
+    return sorted(some or rows, key=lambda row: order.index(row["method"]))
 
 
 def _plots(rows: Sequence[Row], worst: list[Worst], labels: list[str], folder: Path) -> None:
@@ -178,8 +186,10 @@ def _pairs(rows: Sequence[Row], methods: Sequence[str], main: str) -> str:
         "interval. An interval without 0 is a difference.</p>"
     ]
     for other in dict.fromkeys(["copy", "wrong-audio", *methods[1:]]):
-        table = _table(*pair_table(rows, main, other, MAIN))
-        words = html.escape(f"{main} less {other}")
+        header, body = pair_table(rows, main, other, MAIN)
+        if not body:
+            continue
+        table, words = _table(header, body), html.escape(f"{main} less {other}")
         out.append(f"<details><summary>{words}</summary>{table}</details>")
     return "".join(out)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from omnisync_core.errors import UserError
-from omnisync_core.evaluation import bench
+from omnisync_core.evaluation import bench, report
 from omnisync_core.evaluation.methods import parse_method
 from omnisync_core.evaluation.report import write_report
 from omnisync_core.evaluation.tables import markdown
@@ -80,6 +80,13 @@ def test_the_page_is_self_contained_and_shows_every_method(run):
     sheet = (out / "human_sheet.csv").read_text().replace(",,,", ",yes,yes,yes")
     (out / "human_sheet.csv").write_text(sheet)
     assert "100.0%" in write_report(out, out / "report.html").read_text()
+
+
+def test_the_page_begins_with_the_judged_and_leaves_out_what_no_clip_has(run):
+    *_, rows = run
+    absent = [{**r, "status": "absent"} if r["method"] == "truth" else r for r in rows]
+    shown = list(dict.fromkeys(r["method"] for r in report._in_order(absent)))
+    assert shown[0].startswith("command:") and shown[1:] == ["wrong-audio", "copy"]
 
 
 def test_radars_bars_and_curves_lie_beside_the_page_as_pictures(run, tmp_path):

@@ -15,7 +15,7 @@ from omnisync_core.cli import main
         (["--fid", "none.pt"], "TorchScript"),
         (["--embedder", "none.pt"], "face embedder"),
         (["--clips", "none.csv"], "cannot be read"),
-        (["--model", "none.safetensors"], "cannot be read"),
+        (["--model", "none.safetensors"], "there is no file"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_code_2(tmp_path, capsys, words, told):
