@@ -73,6 +73,14 @@ def open_page(server, browser, *, mode: str, without: str = "") -> object:
     return page
 
 
+@pytest.fixture
+def pictures(page) -> None:
+    """For tests of what is drawn below nodes: the first preview of Nodes 2.0 shows fields alone."""
+    version = page.evaluate("window.__COMFYUI_FRONTEND_VERSION__")
+    if MODES[page.mode] and version.startswith("1.27."):
+        pytest.skip(f"Nodes 2.0 of page {version} draws no picture below a node, nor its own notes")
+
+
 def is_error(said) -> bool:
     """Files that a new user does not have yet are asked for, too."""
     return said.type == "error" and "Failed to load resource" not in said.text
@@ -142,7 +150,7 @@ COUNT_PREVIEWS = """() => {
 }"""
 
 
-def test_the_page_runs_a_graph_and_shows_what_became_of_the_mouth(page, server, media):
+def test_the_page_runs_a_graph_and_shows_what_became_of_the_mouth(page, pictures, server, media):
     """The Run button's own way, to a file that plays; the mouth is seen on the way and after."""
     graph = quick_start()
     lip_sync = next(n for n in graph["nodes"] if n["type"] == "OmniSyncLipSync")
@@ -213,7 +221,7 @@ CURVES = """() => [...document.querySelectorAll("canvas.omnisync-curves")].map((
 })"""
 
 
-def test_the_curves_are_drawn_and_follow_the_fields(page):
+def test_the_curves_are_drawn_and_follow_the_fields(page, pictures):
     path = next(path for path in WORKFLOWS if path.stem == "omnisync_expert")
     graph = json.loads(path.read_text(encoding="utf-8"))
     page.evaluate("(graph) => window.app.loadGraphData(graph)", graph)
@@ -264,7 +272,7 @@ FIELD = """([type, name]) => window.app.graph.nodes.find((n) => n.type === type)
   .widgets.find((w) => w.name === name).value"""
 
 
-def test_a_curve_that_is_dragged_changes_its_scale_and_the_prompt(page):
+def test_a_curve_that_is_dragged_changes_its_scale_and_the_prompt(page, pictures):
     path = next(path for path in WORKFLOWS if path.stem == "omnisync_expert")
     graph = json.loads(path.read_text(encoding="utf-8"))
     sampler = next(node for node in graph["nodes"] if node["type"] == "OmniSyncSampler")
