@@ -47,6 +47,7 @@ function addCanvas(node, name, height, draw) {
   });
   widget.serialize = false; // neither in the prompt nor in saved graphs
   const redraw = () => {
+    if (!node.graph) return; // a node that is removed changes its size, too; its links are gone by then
     const width = canvas.clientWidth || 280;
     const ratio = window.devicePixelRatio || 1;
     canvas.width = width * ratio;
