@@ -43,7 +43,7 @@ _COLOURS_WITHIN = 24
 
 def bf16_pays(device: torch.device) -> bool:
     """Whether bf16 is the faster one: on GPUs, and on CPUs with instructions for it. On a CPU
-    without them the decoder's convolutions take fifty times as long as in fp32."""
+    without them the decoder's convolutions take fifteen times as long as in fp32 (docs/LOG.md)."""
     if device.type != "cpu":
         return True
     known = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 and newer
