@@ -35,10 +35,12 @@ from omnisync_core.audio import SAMPLE_RATE
 from omnisync_core.checkpoint import load_model
 from omnisync_core.composite import take_crop
 from omnisync_core.config import SyncOptions
+from omnisync_core.editing import edit_frames
 from omnisync_core.guidance import mouth_map
 from omnisync_core.media import probe_video, read_audio, read_frames
 from omnisync_core.model import FrameAudio, OmniSync
-from omnisync_core.pipeline import Summary, edit_frames, track_mouth
+from omnisync_core.pipeline import track_mouth
+from omnisync_core.progress import Summary
 from omnisync_core.region import Tracking
 
 CONTEXTS = {

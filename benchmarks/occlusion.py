@@ -33,10 +33,10 @@ from torch import Tensor
 from omnisync_core import occlusion
 from omnisync_core.checkpoint import load_model
 from omnisync_core.config import SyncOptions
+from omnisync_core.editing import edit_window
 from omnisync_core.model import FrameAudio, OmniSync
 from omnisync_core.occluder_net import OccluderNet
 from omnisync_core.occlusion import MaskFinder, OcclusionWatch, View, mouth_area, soft_edge
-from omnisync_core.pipeline import edit_window
 from omnisync_core.training.occluders import HELD_OUT, draw_occluder
 from omnisync_core.training.pairs import RATE, RenderedClip
 from omnisync_core.training.prepare import load_pools

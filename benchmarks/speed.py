@@ -40,7 +40,7 @@ STAGES = {
     "audio": [("audio_files.py", "read_audio"), ("model.py", "encode_audio")],
     "crop": [("composite.py", "take_crop")],
     "flow and noise": [("flow_init.py", "next")],
-    "sampling": [("pipeline.py", "edit_window")],
+    "sampling": [("editing.py", "edit_window")],
     "composite": [("composite.py", "paste_crop")],
     "encode": [("frame_writer.py", name) for name in ("__enter__", "write", "__exit__")],
 }

@@ -42,11 +42,12 @@ from omnisync_core.anchoring import likeness
 from omnisync_core.checkpoint import load_model
 from omnisync_core.composite import take_crop
 from omnisync_core.config import SyncOptions
+from omnisync_core.editing import FlowNoise, edit_frames
 from omnisync_core.locator import MouthLocator
 from omnisync_core.media import probe_video, read_frames
 from omnisync_core.model import FrameAudio, OmniSync
 from omnisync_core.optical_flow import estimator
-from omnisync_core.pipeline import FlowNoise, edit_frames, track_mouth
+from omnisync_core.pipeline import track_mouth
 from omnisync_core.region import Tracking
 from omnisync_core.windows import plan_windows
 

@@ -29,7 +29,7 @@ from . import sounds
 from .sockets import LoadedModel
 
 if TYPE_CHECKING:
-    from ..omnisync_core.pipeline import Progress
+    from ..omnisync_core.progress import Progress
 
 EMBEDDED = "mini (embedded)"
 AUTO = "auto"
@@ -171,7 +171,7 @@ def progress(*, stages: tuple[str, ...] = ("locate", "edit")) -> Callable[[Progr
 
 def counted(items: Iterable[Any], total: int, show: Callable[[Progress], None] | None):
     """The same items, one by one; each one moves the bar on and is a chance to stop."""
-    from ..omnisync_core.pipeline import Progress
+    from ..omnisync_core.progress import Progress
 
     for done, item in enumerate(items, 1):
         if show is not None:

@@ -60,7 +60,8 @@ class FlowInit:
         mouth: Any = None,
     ) -> tuple:
         from ..omnisync_core.composite import take_crop
-        from ..omnisync_core.pipeline import FlowNoise, track_mouth
+        from ..omnisync_core.editing import FlowNoise
+        from ..omnisync_core.pipeline import track_mouth
 
         widgets.expect(model, sockets.LoadedModel, "model", source="OmniSync Model Loader")
         frames = host.images_to_core(images)

@@ -71,7 +71,8 @@ class Sampler:
         extra_pnginfo: Any = None,
         **chosen: Any,
     ) -> tuple:
-        from ..omnisync_core.pipeline import Summary, edit_frames
+        from ..omnisync_core.editing import edit_frames
+        from ..omnisync_core.progress import Summary
 
         widgets.expect(model, sockets.LoadedModel, "model", source="OmniSync Model Loader")
         frames = host.images_to_core(images)

@@ -19,7 +19,7 @@ import numpy as np
 from . import measures
 
 if TYPE_CHECKING:
-    from ..omnisync_core.pipeline import Finished, Progress
+    from ..omnisync_core.progress import Finished, Progress
 
 # The strip is a few hundred pixels wide.
 _COLUMNS = 600

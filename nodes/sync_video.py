@@ -201,7 +201,8 @@ def _sync_images(
     options: SyncOptions,
 ) -> tuple:
     from ..omnisync_core.footprint import check_memory
-    from ..omnisync_core.pipeline import Summary, sync_frames
+    from ..omnisync_core.pipeline import sync_frames
+    from ..omnisync_core.progress import Summary
 
     frames = host.images_to_core(images)
     waveform = sounds.waveform(audio, seconds=len(frames) / fps)

@@ -18,7 +18,7 @@ from ..omnisync_core.errors import UserError
 from . import sockets
 
 if TYPE_CHECKING:
-    from ..omnisync_core.pipeline import Summary
+    from ..omnisync_core.progress import Summary
 
 CATEGORY = "OmniSync"
 _DEFAULT = SyncOptions()

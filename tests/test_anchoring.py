@@ -6,10 +6,11 @@ import torch
 
 from omnisync_core.anchoring import kept_identity, likeness, towards_source
 from omnisync_core.config import ModelConfig, SyncOptions
+from omnisync_core.editing import edit_frames
 from omnisync_core.errors import UserError
 from omnisync_core.guidance import mouth_map
 from omnisync_core.model import OmniSync
-from omnisync_core.pipeline import Summary, edit_frames
+from omnisync_core.progress import Summary
 from omnisync_core.region import Box, Tracking
 
 OPTIONS = SyncOptions(steps=2, window=4, overlap=2, identity_floor=0.0)
@@ -125,9 +126,9 @@ def test_a_window_that_drifts_is_edited_again_and_counted(model, frames):
 
 
 def test_memory_that_runs_out_does_not_disturb_the_memory_of_the_past(model, frames, monkeypatch):
-    from omnisync_core import pipeline
+    from omnisync_core import editing
 
-    real, failed = pipeline.edit_window, []
+    real, failed = editing.edit_window, []
 
     def small(model, source, *rest, **options):
         if len(source) > 2:
@@ -135,7 +136,7 @@ def test_memory_that_runs_out_does_not_disturb_the_memory_of_the_past(model, fra
             raise MemoryError
         return real(model, source, *rest, **options)
 
-    monkeypatch.setattr(pipeline, "edit_window", small)
+    monkeypatch.setattr(editing, "edit_window", small)
     options = replace(OPTIONS, keyframe_interval=5, replay=3)
     result, summary = _edit(model, frames, options)
     assert summary.halved == 1 and failed == [4] and (result != frames).any((1, 2, 3)).all()

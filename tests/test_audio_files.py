@@ -1,20 +1,14 @@
 import os
-import subprocess
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
+from media_files import ffmpeg
 
 from omnisync_core.audio_files import read_audio, sound_input
 from omnisync_core.errors import UserError
 
 CLICK = 3000  # sample at 16 kHz
-
-
-def ffmpeg(*arguments: str | Path, feed: bytes | None = None) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, input=feed or b"")
 
 
 def hiss(seconds: float = 0.5, *, rate: int = 16000) -> np.ndarray:

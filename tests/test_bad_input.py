@@ -7,10 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from media_files import ffmpeg
 
 from omnisync_core.checkpoint import save_model
 from omnisync_core.cli import main
@@ -22,11 +22,6 @@ from omnisync_core.resume import work_folder
 CHARACTER = Path(__file__).parent.parent / "omnisync_core" / "demo" / "character.mp4"
 BOX = ["--region", "12,4,40,40"]
 QUICK = ["--window", "4", "--overlap", "2", "--steps", "1", "--lossless"]
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture

@@ -9,17 +9,13 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from media_files import ffmpeg
 
 from omnisync_core import cli
 from omnisync_core.checkpoint import save_model, weights_path
 from omnisync_core.config import ModelConfig
 from omnisync_core.media import probe_video, read_frames
 from omnisync_core.model import OmniSync
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")

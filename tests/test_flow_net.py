@@ -4,10 +4,10 @@ from safetensors.torch import save_file
 
 from omnisync_core import optical_flow
 from omnisync_core.config import SyncOptions
+from omnisync_core.editing import FlowNoise
 from omnisync_core.errors import UserError
 from omnisync_core.flow_net import FORMAT, FlowNet3D
 from omnisync_core.optical_flow import dense_flow, estimator, lucas_kanade
-from omnisync_core.pipeline import FlowNoise
 
 
 def _untrained() -> FlowNet3D:

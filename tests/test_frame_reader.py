@@ -1,21 +1,15 @@
-import subprocess
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from media_files import ffmpeg
 
 from omnisync_core import frame_reader
 from omnisync_core.errors import UserError
 from omnisync_core.frame_reader import _runs, read_frames, read_plan
 from omnisync_core.video_info import probe_video
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 def numbered(path: Path, *codec: str, frames: int = 20, size: str = "32x32") -> Path:

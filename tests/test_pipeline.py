@@ -1,74 +1,25 @@
-import errno
 import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from media_files import ffmpeg, make_video, make_voice
 
-from omnisync_core import pipeline, resume
-from omnisync_core.config import ModelConfig, SyncOptions
+from omnisync_core import pipeline
+from omnisync_core.config import SyncOptions
+from omnisync_core.editing import edit_frames
 from omnisync_core.errors import UserError
 from omnisync_core.media import probe_video, read_audio, read_frames
 from omnisync_core.model import OmniSync
-from omnisync_core.pipeline import (
-    Progress,
-    Summary,
-    edit_frames,
-    sync_frames,
-    sync_video,
-    track_mouth,
-)
+from omnisync_core.pipeline import sync_frames, sync_video, track_mouth
+from omnisync_core.progress import Progress, Summary
 from omnisync_core.region import Box, Tracking
 
 QUICK = SyncOptions(steps=2, region="12,4,40,40", window=4, overlap=2)
 VOICE = np.sin(np.arange(8000) * 0.2).astype(np.float32) * np.linspace(0, 1, 8000, dtype=np.float32)
-
-
-def ffmpeg(*arguments: str | Path) -> bytes:
-    """Run the bundled ffmpeg; what it writes to standard output."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
-
-
-def make_video(path: Path, *, frames: int = 9, rate: str = "25", size: str = "64x48") -> Path:
-    scaled = ["-vf", f"scale={size.replace('x', ':')},format=yuv444p", "-frames:v", str(frames)]
-    ffmpeg("-f", "lavfi", "-i", f"testsrc2=size=64x48:rate={rate}", *scaled, path)
-    return path
-
-
-def make_voice(path: Path, *, seconds: float = 0.36, rate: int = 22050) -> Path:
-    sound = f"aevalsrc=0.5*sin(900*t)*sin(20*t):s={rate}"
-    ffmpeg("-f", "lavfi", "-i", sound, "-t", str(seconds), path)
-    return path
-
-
-@pytest.fixture
-def untrained(tiny: ModelConfig) -> OmniSync:
-    return OmniSync(replace(tiny, crop=32)).eval()
-
-
-@pytest.fixture
-def model(untrained: OmniSync) -> OmniSync:
-    """A tiny model whose weights are no longer at their start, so that it changes pictures."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in untrained.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    return untrained
-
-
-@pytest.fixture
-def frames() -> np.ndarray:
-    """Nine frames [9, 48, 64, 3] of a pattern that moves a little."""
-    y, x = np.mgrid[0:48, 0:64]
-    rows = [[x * 3, y * 5, 128 + 60 * np.sin((x + i) / 6)] for i in range(9)]
-    return np.array(rows).transpose(0, 2, 3, 1).astype(np.uint8)
 
 
 TIMES = np.arange(9) / 25
@@ -139,77 +90,6 @@ def test_every_length_up_to_200_keeps_its_frames_in_order(tiny):
         assert [int(frame[0, 0, 0]) for frame in edited] == list(range(count))
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-        MemoryError(),
-    ],
-)
-def test_when_memory_runs_out_fewer_frames_are_edited_at_once(model, frames, monkeypatch, error):
-    real, sizes = pipeline.edit_window, []
-
-    def small(model, source, *rest, **options):
-        sizes.append(len(source))
-        if len(source) > 2:
-            raise error
-        return real(model, source, *rest, **options)
-
-    monkeypatch.setattr(pipeline, "edit_window", small)
-    whole, summary = run(model, frames), Summary()
-    assert len(whole) == len(frames) and (whole != frames).any(axis=(1, 2, 3)).all()
-    sizes.clear()
-    sync_frames(model, frames, VOICE, TIMES, options=QUICK, summary=summary)
-    assert summary.halved == 1 and sizes.count(4) == 1  # it remembers
-
-
-def test_too_little_memory_for_one_frame_is_said(model, frames, monkeypatch):
-    def none(*_, **__):
-        raise MemoryError
-
-    monkeypatch.setattr(pipeline, "edit_window", none)
-    with pytest.raises(UserError, match="single frame"):
-        run(model, frames)
-
-
-def test_another_error_is_not_taken_for_want_of_memory(model, frames, monkeypatch):
-    def broken(*_, **__):
-        raise RuntimeError("shapes do not match")
-
-    monkeypatch.setattr(pipeline, "edit_window", broken)
-    with pytest.raises(RuntimeError, match="shapes"):
-        run(model, frames)
-
-
-def test_what_covers_the_mouth_stays_in_front_of_the_edit(model):
-    clip = Path(pipeline.__file__).parent / "demo" / "character.mp4"
-    shown = np.stack(list(read_frames(clip, stop=6)))
-    box = track_mouth(shown, TIMES[:6]).track[0]
-    assert box is not None
-    x, y, side = int(box.cx), int(box.cy), int(box.side)
-    covered = np.zeros(shown.shape[1:3], bool)
-    covered[y - side // 16 : y + side // 2, x : x + side // 4] = True
-    shown[2:, covered] = (30, 60, 160)
-    options = replace(QUICK, region="auto", overlap=0)
-    change = {}
-    for occlusion in ("off", "auto"):
-        summary = Summary()
-        edited = sync_frames(
-            model,
-            shown,
-            VOICE,
-            TIMES[:6],
-            options=replace(options, occlusion=occlusion),
-            summary=summary,
-        )
-        difference = np.abs(edited.astype(int) - shown)[2:].mean((0, 3))
-        change[occlusion] = difference[covered].mean(), difference[~covered].sum()
-    assert change["auto"][0] < 0.1 * change["off"][0]
-    assert change["auto"][1] > 0.5 * change["off"][1]  # the rest of the mouth is edited
-    assert summary.occluded == 4
-
-
 def test_frames_without_a_mouth_pass_through_and_are_counted(model, frames, tmp_path):
     rows = [[12, 4, 40, 40]] * 4 + [None] * 3 + [[12, 4, 40, 40]] * 2
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
@@ -227,24 +107,6 @@ def test_a_video_without_any_mouth_comes_back_as_it_was(model, frames, tmp_path)
     assert np.array_equal(run(model, frames, options), frames)
 
 
-def test_no_more_than_a_window_of_frames_is_held(model, frames):
-    taken = 0
-
-    def source() -> Iterator[np.ndarray]:
-        nonlocal taken
-        for i in range(24):
-            taken += 1
-            yield frames[i % 9]
-
-    times = np.arange(24) / 25
-    audio = model.encode_audio(torch.from_numpy(VOICE), torch.from_numpy(times))
-    tracking = Tracking([Box(32, 24, 40)] * 24)
-    held = []
-    for given, _ in enumerate(edit_frames(model, source(), tracking, audio, options=QUICK)):
-        held.append(taken - given)
-    assert len(held) == 24 and max(held) <= QUICK.window
-
-
 def test_progress_reports_both_stages_to_their_ends(model, frames):
     seen: list[Progress] = []
     sync_frames(model, frames, VOICE, TIMES, options=QUICK, callback=seen.append)
@@ -253,18 +115,6 @@ def test_progress_reports_both_stages_to_their_ends(model, frames):
     edits = [progress.done for progress in seen if progress.stage == "edit"]
     assert edits == sorted(edits)
     assert any(progress.preview is not None for progress in seen)
-
-
-def test_a_cut_ends_a_run_and_so_does_a_missing_box():
-    box = Box(8, 8, 8)
-    tracking = Tracking([box, box, None, box, box, box], cuts=(4,))
-    assert list(tracking.runs()) == [(0, 2), (3, 4), (4, 6)]
-
-
-def test_a_jump_back_to_the_first_frame_is_a_cut():
-    tracking = Tracking([Box(i, 8, 8) for i in range(4)]).at(np.array([0, 1, 2, 3, 0, 1]))
-    assert tracking.cuts == (4,)
-    assert [box.cx for box in tracking.track if box] == [0, 1, 2, 3, 0, 1]
 
 
 def test_frames_that_turn_back_or_stay_are_no_cut():
@@ -401,129 +251,6 @@ def test_a_voice_from_memory_is_as_good_as_a_file(untrained, tmp_path):
     video = make_video(tmp_path / "in.mp4")
     sync_video(untrained, video, (VOICE[None], 16000), tmp_path / "o.mp4", options=QUICK)
     assert probe_video(tmp_path / "o.mp4").has_audio
-
-
-class Killed(BaseException):
-    """Stands for whatever ends a run in the middle: nothing catches it."""
-
-
-def _kill_after(frames: float) -> Callable[[Progress], None]:
-    def callback(progress: Progress) -> None:
-        if progress.stage == "edit" and progress.done >= frames:
-            raise Killed
-
-    return callback
-
-
-@pytest.fixture
-def clip(tmp_path) -> dict:
-    """A clip of 30 frames with a cut and two frames without a mouth, as arguments of sync_video."""
-    ffmpeg(
-        *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-vf"),
-        *("negate=enable='gte(n,17)'", "-frames:v", "30", "-pix_fmt", "yuv444p"),
-        tmp_path / "in.mp4",
-    )
-    boxes = [[12 + 0.2 * i, 4, 40, 40] for i in range(30)]
-    boxes[8] = boxes[9] = None
-    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    return {
-        "video": tmp_path / "in.mp4",
-        "audio": make_voice(tmp_path / "voice.wav", seconds=1.2),
-        "options": replace(QUICK, region=str(tmp_path / "boxes.json"), lossless=True),
-    }
-
-
-@pytest.mark.parametrize("killed_at", [0.5, 3, 6.5, 9, 13, 18, 24, 29.9])
-def test_a_killed_run_goes_on_and_gives_the_file_of_an_uninterrupted_one(
-    model, clip, tmp_path, killed_at
-):
-    whole, parts, work = tmp_path / "whole.mkv", tmp_path / "parts.mkv", tmp_path / "work"
-    complete = sync_video(model, output=whole, **clip)
-    with pytest.raises(Killed):
-        sync_video(model, output=parts, work=work, callback=_kill_after(killed_at), **clip)
-    assert work.exists() and not parts.exists() and not list(tmp_path.glob(".*part*"))
-    resumed = sync_video(model, output=parts, work=work, **clip)
-    assert parts.read_bytes() == whole.read_bytes()
-    assert (resumed.frames, resumed.edited) == (complete.frames, complete.edited) == (30, 28)
-    assert resumed.windows < complete.windows or killed_at < 6
-    assert not work.exists()
-
-
-@pytest.mark.parametrize("killed_at", [6.5, 13, 24])
-def test_anchors_and_memory_survive_a_kill(model, clip, tmp_path, killed_at):
-    whole, parts, work = tmp_path / "whole.mkv", tmp_path / "parts.mkv", tmp_path / "work"
-    clip["options"] = replace(clip["options"], keyframe_interval=3, replay=3)
-    sync_video(model, output=whole, **clip)
-    with pytest.raises(Killed):
-        sync_video(model, output=parts, work=work, callback=_kill_after(killed_at), **clip)
-    sync_video(model, output=parts, work=work, **clip)
-    assert parts.read_bytes() == whole.read_bytes()
-
-
-def test_a_run_killed_twice_goes_on_twice(model, clip, tmp_path):
-    whole, parts, work = tmp_path / "whole.mkv", tmp_path / "parts.mkv", tmp_path / "work"
-    sync_video(model, output=whole, **clip)
-    for killed_at in (6, 20):
-        with pytest.raises(Killed):
-            sync_video(model, output=parts, work=work, callback=_kill_after(killed_at), **clip)
-    sync_video(model, output=parts, work=work, **clip)
-    assert parts.read_bytes() == whole.read_bytes()
-
-
-def test_a_kill_in_the_middle_of_writing_loses_no_more_than_a_window(model, clip, tmp_path):
-    whole, parts, work = tmp_path / "whole.mkv", tmp_path / "parts.mkv", tmp_path / "work"
-    sync_video(model, output=whole, **clip)
-    with pytest.raises(Killed):
-        sync_video(model, output=parts, work=work, callback=_kill_after(20), **clip)
-    with (work / "edits.bin").open("ab") as edits:
-        edits.write(b"half a record")
-    sync_video(model, output=parts, work=work, **clip)
-    assert parts.read_bytes() == whole.read_bytes()
-
-
-@pytest.mark.parametrize("change", ["voice", "options"])
-def test_the_work_of_another_run_is_not_used(model, clip, tmp_path, change):
-    work, output = tmp_path / "work", tmp_path / "out.mkv"
-    with pytest.raises(Killed):
-        sync_video(model, output=output, work=work, callback=_kill_after(20), **clip)
-    if change == "voice":
-        make_voice(clip["audio"], seconds=1.1)
-    else:
-        clip["options"] = replace(clip["options"], seed=5)
-    fresh = sync_video(model, output=tmp_path / "fresh.mkv", **clip)
-    again = sync_video(model, output=output, work=work, **clip)
-    assert again.windows == fresh.windows
-    assert output.read_bytes() == (tmp_path / "fresh.mkv").read_bytes()
-
-
-def test_a_work_folder_that_cannot_be_made_is_refused(model, clip, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be kept"):
-        sync_video(model, output=tmp_path / "out.mkv", work=tmp_path / "file" / "work", **clip)
-    assert not (tmp_path / "out.mkv").exists()
-
-
-def test_a_disk_that_fills_up_is_one_sentence_and_what_is_finished_stays(
-    model, clip, tmp_path, monkeypatch
-):
-    saved = []
-
-    def full(path: Path, arrays: dict) -> None:
-        saved.append(path)
-        if len(saved) > 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save(path, arrays)
-
-    save, work = resume._save, tmp_path / "work"
-    monkeypatch.setattr(resume, "_save", full)
-    with pytest.raises(UserError, match="No space left"):
-        sync_video(model, output=tmp_path / "out.mkv", work=work, **clip)
-    assert not (tmp_path / "out.mkv").exists() and (work / "state.npz").exists()
-    monkeypatch.undo()
-    sync_video(model, output=tmp_path / "out.mkv", work=work, **clip)
-    whole = tmp_path / "whole.mkv"
-    sync_video(model, output=whole, **clip)
-    assert (tmp_path / "out.mkv").read_bytes() == whole.read_bytes()
 
 
 def test_two_people_get_their_own_voices_in_one_run(model, tmp_path, monkeypatch):

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnisync_core.errors import UserError
-from omnisync_core.region import Box, Track, parse_region, parse_speaker, smooth_track, standard_box
+from omnisync_core.region import (
+    Box,
+    Track,
+    Tracking,
+    parse_region,
+    parse_speaker,
+    smooth_track,
+    standard_box,
+)
 
 SIZE = {"width": 320, "height": 240}
 TIMES = np.arange(50) / 25
@@ -206,3 +214,15 @@ def test_a_speaker_is_a_word_or_a_point(text: str, speaker) -> None:
 def test_another_speaker_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UserError, match="--speaker left"):
         parse_speaker(text)
+
+
+def test_a_cut_ends_a_run_and_so_does_a_missing_box():
+    box = Box(8, 8, 8)
+    tracking = Tracking([box, box, None, box, box, box], cuts=(4,))
+    assert list(tracking.runs()) == [(0, 2), (3, 4), (4, 6)]
+
+
+def test_a_jump_back_to_the_first_frame_is_a_cut():
+    tracking = Tracking([Box(i, 8, 8) for i in range(4)]).at(np.array([0, 1, 2, 3, 0, 1]))
+    assert tracking.cuts == (4,)
+    assert [box.cx for box in tracking.track if box] == [0, 1, 2, 3, 0, 1]

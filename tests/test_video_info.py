@@ -1,21 +1,15 @@
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
+from media_files import ffmpeg
 
 from omnisync_core.errors import UserError
 from omnisync_core.video_info import probe_video
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=0.48"]
 SOUND = ["-f", "lavfi", "-i", "sine=d=0.48"]
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")

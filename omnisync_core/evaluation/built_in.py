@@ -92,12 +92,8 @@ def make_all(wanted: Sequence[Plan], out: Path, *, workers: int = 1) -> Iterator
     """
     try:
         synthesise("a", voice="en-us")
-    except OSError as error:
-        raise UserError(
-            f"The built-in clips need the system library libespeak-ng ({error}); install it "
-            "(Debian, Ubuntu: apt install libespeak-ng1; macOS: brew install espeak-ng), or judge "
-            "clips of your own with --clips."
-        ) from None
+    except UserError as error:
+        raise UserError(f"{error} Or judge clips of your own with --clips.") from None
     folders = [out / plan.name for plan in wanted]
     todo = [(p, f) for p, f in zip(wanted, folders, strict=True) if not _made(f)]
     if workers == 1 or len(todo) < 2:

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..config import SyncOptions
 from ..model import OmniSync
-from ..pipeline import Summary, sync_frames
+from ..pipeline import sync_frames
+from ..progress import Summary
 from .pairs import RATE, load_shard, save_shard
 from .real import MARGIN
 from .talking import Verdict

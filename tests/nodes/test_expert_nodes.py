@@ -51,11 +51,11 @@ def test_start_noise_is_unit_gaussian_and_follows_the_seed(nodes, tiny, images):
 
 
 def test_a_window_plan_reaches_the_sampler(nodes, images, chain, monkeypatch):
-    from omnisync_pack.omnisync_core import pipeline
+    from omnisync_pack.omnisync_core import editing
 
     seen = []
     monkeypatch.setattr(
-        pipeline, "edit_frames", lambda *_, options, **__: seen.append(options) or iter(())
+        editing, "edit_frames", lambda *_, options, **__: seen.append(options) or iter(())
     )
     plan, count, frames = nodes.LongVideoChunker().plan(4, 2, images=images)
     nodes.Sampler().sample(**chain, **KNOBS, windows=plan, window=16, overlap=4)

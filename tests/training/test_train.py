@@ -46,10 +46,10 @@ def _batch(config: ModelConfig, options: TrainOptions = OPTIONS, *, count: int =
     return draw_batch(_pools(config), options, [(0, 0, i) for i in range(count)])
 
 
-def _trainer(config: ModelConfig, run: Path) -> Trainer:
+def _trainer(config: ModelConfig, run: Path, options: TrainOptions = OPTIONS) -> Trainer:
     torch.manual_seed(0)
     run.mkdir(exist_ok=True)
-    return Trainer(_pools(config), OmniSync(config), run, OPTIONS)
+    return Trainer(_pools(config), OmniSync(config), run, options)
 
 
 def test_flow_times_are_drawn_in_range_and_mostly_high() -> None:
@@ -140,16 +140,19 @@ def test_the_ears_are_not_trained_and_all_else_is(tiny: ModelConfig, tmp_path: P
     assert {"transformer.decoder.residual.weight", "transformer.embed.weight"} <= moved
 
 
+@pytest.mark.parametrize("adversarial", [0.0, 0.1])
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
-    tiny: ModelConfig, tmp_path: Path
+    tiny: ModelConfig, tmp_path: Path, adversarial: float
 ) -> None:
-    whole = _trainer(tiny, tmp_path / "whole")
+    options = replace(OPTIONS, adversarial=adversarial)
+    whole = _trainer(tiny, tmp_path / "whole", options)
     expected = [whole._one_step() for _ in range(4)]
-    first = _trainer(tiny, tmp_path / "parts")
+    assert ("adversarial" in expected[0]) == ("critic" in expected[0]) == (adversarial > 0)
+    first = _trainer(tiny, tmp_path / "parts", options)
     for _ in range(2):
         first._one_step()
     first.save()
-    second = _trainer(tiny, tmp_path / "parts")
+    second = _trainer(tiny, tmp_path / "parts", options)
     assert second.step == 2
     assert [second._one_step() for _ in range(2)] == expected[2:]
 
