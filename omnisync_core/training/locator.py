@@ -150,21 +150,29 @@ def _recent_mean(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
     return mean + (value - mean) / min(int(count) + 1, 300)
 
 
-def train(pool: Pool, out: Path, *, minutes: float) -> MouthLocator:
-    """Both networks, one after the other; writes out/locator.safetensors."""
+def train(pool: Pool, out: Path, *, minutes: float, start: Path | None = None) -> MouthLocator:
+    """Both networks, one after the other; writes out/locator.safetensors.
+
+    start: weights to go on from, at a lower rate, instead of from nothing.
+    """
     torch.manual_seed(0)
-    refiner, detector = Refiner(), Detector()
+    refiner, detector, rate = Refiner(), Detector(), RATE
+    if start is not None:
+        known = MouthLocator.load(start)
+        refiner, detector, rate = known.refiner, known.detector, RATE / 3
     refined = fit(
         refiner,
         lambda rng: refiner_loss(refiner, refiner_batch(pool, BATCH, rng)),
         out / "refiner.pt",
         minutes=minutes * REFINER_SHARE,
+        rate=rate,
     )
     detected = fit(
         detector,
         lambda rng: detector_loss(detector, detector_batch(pool, BATCH, rng)),
         out / "detector.pt",
         minutes=minutes * (1 - REFINER_SHARE),
+        rate=rate,
     )
     both = nn.ModuleDict({"detector": detected, "refiner": refined}).state_dict()
     counters = ("num_batches_tracked",)
@@ -258,6 +266,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, help="folder of pictures without people")
     parser.add_argument("--heads", type=int, default=675)
     parser.add_argument("--minutes", type=float, default=28, help="of CPU time")
+    parser.add_argument("--start", type=Path, help="locator.safetensors to go on from")
     arguments = parser.parse_args()
     folder = arguments.folder
     if arguments.command == "pack":
@@ -270,7 +279,7 @@ def main() -> None:
             real=load_people(folder, "real"),
             grounds=np.load(folder / "grounds.npy"),
         )
-        train(pool, folder, minutes=arguments.minutes)
+        train(pool, folder, minutes=arguments.minutes, start=arguments.start)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omnisync_core.locator import CROP, MouthLocator
+from omnisync_core.locator import CROP, WEIGHTS, MouthLocator
 from omnisync_core.region import Box
 from omnisync_core.training.locator import detector_loss, figures, fit, refiner_loss, train
 from omnisync_core.training.locator_people import CUT, GROUND, People
@@ -70,7 +70,8 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert steps == list(range(100, 100 * len(steps) + 1, 100))
 
 
-def test_training_writes_weights_that_load(tmp_path: Path) -> None:
+def test_training_writes_weights_that_load_and_goes_on_from_others(tmp_path: Path) -> None:
+    (tmp_path / "further").mkdir()
     rng = np.random.default_rng(0)
     points = np.array([[[62.0, 55], [82, 55], [72, 71]]], np.float32)
     people = People(rng.integers(0, 255, (1, CUT, CUT, 4), np.uint8), points)
@@ -79,6 +80,10 @@ def test_training_writes_weights_that_load(tmp_path: Path) -> None:
     again = MouthLocator.load(tmp_path / "locator.safetensors")
     x = torch.rand(1, 3, CROP, CROP)
     torch.testing.assert_close(locator.refiner(x), again.refiner(x))
+    shipped = MouthLocator.load()
+    further = train(pool, tmp_path / "further", minutes=0.0, start=WEIGHTS)
+    torch.testing.assert_close(further.refiner(x), shipped.refiner(x))
+    assert (further.detector(x) - shipped.detector(x)).abs().max() < 1e-4
 
 
 def test_figures_count_far_boxes_as_missed() -> None:
