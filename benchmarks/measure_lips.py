@@ -9,6 +9,8 @@ again). f frames:
     opening [f]     inner lips' middles (13, 14) apart, over the face's size; NaN: no face found
     width [f]       mouth corners (61, 291) apart, over the face's size
     mouth [f, 2]    middle between 13 and 14 in pixels
+    crop [f, 3, 2]  what region.standard_box takes, in pixels: the middles of the corners of the two
+                    eyes, and the mean of the mouth's corners and the middles of the inner lips
 The face's size is the root-mean-square radius, in the mesh's three dimensions, of nine points that
 speech does not move (eye corners, bridge and base of the nose, temples, forehead), so that turning
 the head does not open the mouth.
@@ -35,6 +37,7 @@ import mediapipe
 import numpy as np
 
 UPPER, LOWER, CORNERS = 13, 14, (61, 291)
+CROP_POINTS = ((33, 133), (362, 263), (61, 291, 13, 14))
 RIGID = (33, 133, 362, 263, 168, 2, 127, 356, 10)
 CROP = 384  # side of the enlarged crop for small faces: twice the mesh's own input
 
@@ -132,6 +135,7 @@ def measure(path: Path, mesh: Callable, detector) -> dict[str, np.ndarray]:
         "opening": apart(UPPER, LOWER).astype(np.float32),
         "width": apart(*CORNERS).astype(np.float32),
         "mouth": points[:, (UPPER, LOWER), :2].mean(1).astype(np.float32),
+        "crop": np.stack([points[:, p, :2].mean(1) for p in CROP_POINTS], 1).astype(np.float32),
     }
 
 
