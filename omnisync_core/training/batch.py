@@ -56,8 +56,6 @@ class TrainOptions:
     identity: float = 0.0
     """Above 0: weight of the identity loss (losses.identity_loss), for whole crops; a face embedder
     must be given."""
-    adversarial: float = 0.0
-    """Above 0: weight of the adversarial term (critic.py), which keeps newly drawn mouths sharp."""
     ema: float = 0.998
     """Decay of the moving average."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"

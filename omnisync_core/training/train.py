@@ -29,7 +29,6 @@ from ..errors import UserError
 from ..guidance import mouth_map
 from ..model import OmniSync
 from .batch import Batch, TrainOptions, draw_batch
-from .critic import Critic, mouth_pieces
 from .embedder import Embedder
 from .losses import edge_loss, flow_loss, identity_loss, motion_loss, mouth_weight, velocity_loss
 from .pairs import Pools
@@ -68,15 +67,10 @@ class Objective(nn.Module):
     """A model and what it is trained for, as one module: forward(batch) -> the loss's terms."""
 
     def __init__(
-        self,
-        model: OmniSync,
-        embedder: Embedder | None = None,
-        identity: float = 0.0,
-        adversarial: float = 0.0,
+        self, model: OmniSync, embedder: Embedder | None = None, identity: float = 0.0
     ) -> None:
         super().__init__()
         self.model, self.embedder, self.identity = model, embedder, identity
-        self.critic, self.adversarial = Critic() if adversarial else None, adversarial
 
     def draw(self, batch: Batch) -> tuple[Drawing, Tensor]:
         """What compose() makes the clean frames of, all windows' frames in a row: n = b f."""
@@ -111,14 +105,6 @@ class Objective(nn.Module):
         if self.embedder is not None and self.identity:
             apart = identity_loss(self.embedder, clean, batch.target, batch.t)
             terms[self.embedder.term] = self.identity * apart
-        if self.critic is not None:
-            mouth = batch.mouth.flatten(0, 1)
-            mouths = (
-                mouth_pieces(pictures.flatten(0, 1), mouth)
-                for pictures in (clean, batch.target, batch.source)
-            )
-            fooled, terms["critic"] = self.critic.terms(*mouths)
-            terms["adversarial"] = self.adversarial * fooled
         return terms
 
     @torch.no_grad()
@@ -175,13 +161,13 @@ class Trainer:
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True
         )
-        objective = Objective(self.model, embedder, options.identity, options.adversarial)
-        self.critic = objective.critic
-        trained = [p for p in objective.parameters() if p.requires_grad]
+        trained = [p for p in self.model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(
             trained, options.rate, (0.9, 0.95), weight_decay=0.01, fused=True
         )
-        self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
+        self.objective, self.optimiser = self.accelerator.prepare(
+            Objective(self.model, embedder, options.identity), optimiser
+        )
         self.step = 0
         if (run / "state.pt").exists():
             self._resume()
@@ -191,8 +177,6 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        if self.critic is not None:
-            self.critic.load_state_dict(state["critic"])
         self.step = state["step"]
 
     def save(self) -> None:
@@ -203,7 +187,6 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "critic": self.critic.state_dict() if self.critic else None,
             "step": self.step,
         }
         torch.save(state, self.run / "state.tmp")
