@@ -64,7 +64,9 @@ def judge(locator: MouthLocator, item: Path, *, frames: int) -> dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--weights", type=Path, help="of another locator than the one that ships")
     parser.add_argument("--frames", type=int, default=60, help="of each clip, from its beginning")
@@ -74,6 +76,10 @@ def main() -> None:
         items = [path.parent for path in sorted(folder.glob("*/source.mp4"))]
         known_ones = [i for i in items if any((i / name).exists() for name in KNOWN)]
         items = {item.name.split("__")[0]: item for item in known_ones}
+        if not items:
+            parser.error(
+                f"expected measured clips in {folder}, got none; see above how to make them"
+            )
         found = {n: judge(locator, items[n], frames=arguments.frames) for n in sorted(items)}
         seen = sum(one["frames"] for one in found.values())
         missed = sum(one["missed"] for one in found.values()) / seen
