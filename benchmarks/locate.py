@@ -78,7 +78,7 @@ def main() -> None:
         items = {item.name.split("__")[0]: item for item in known_ones}
         if not items:
             parser.error(
-                f"expected measured clips in {folder}, got none; see above how to make them"
+                f"expected measured clips in {folder}, got none; --help says how to make them"
             )
         found = {n: judge(locator, items[n], frames=arguments.frames) for n in sorted(items)}
         seen = sum(one["frames"] for one in found.values())
