@@ -136,15 +136,22 @@ class AudioEncoder(nn.Module):
 
 
 class Voiceprint(nn.Module):
-    """Who speaks: attentive pooling of tokens [b, m, d] into a unit-variance vector [b, 256]."""
+    """Who speaks: attentive pooling of tokens [b, m, d] into a unit-variance vector [b, 256].
+
+    counts [b]: how many of the m tokens are a sound's own, where shorter sounds were padded.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.score = nn.Linear(config.audio_width, 1)
         self.project = nn.Linear(config.audio_width, config.voiceprint_width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        weights = self.score(tokens).softmax(dim=1)
+    def forward(self, tokens: Tensor, counts: Tensor | None = None) -> Tensor:
+        scores = self.score(tokens)
+        if counts is not None:
+            own = torch.arange(tokens.shape[1], device=tokens.device) < counts[:, None]
+            scores = scores.masked_fill(~own[..., None], -torch.inf)
+        weights = scores.softmax(dim=1)
         pooled = self.project((weights * tokens).sum(1))
         return F.rms_norm(pooled, pooled.shape[-1:])
 

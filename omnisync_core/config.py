@@ -153,13 +153,13 @@ PRESETS: dict[str, ModelConfig] = {
     "mini": ModelConfig(
         name="mini",
         width=192,
-        depth=6,
+        depth=8,
         heads=3,
         patch=12,
         detail_width=24,
         crop=144,
         audio_width=192,
-        audio_depth=4,
+        audio_depth=8,
         audio_heads=3,
     ),
 }

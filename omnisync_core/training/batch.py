@@ -1,18 +1,21 @@
 """What one training step sees: windows drawn from their seeds, as tensors.
 
-TrainOptions says how they are drawn, and everything else about a stage.
+TrainOptions says how they are drawn, and everything else about a stage. Drawing is work for CPUs
+and may happen in other processes (draw_windows); what comes of it travels as bytes and becomes
+pictures and noise on the device that trains (Windows.on).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..exposure import Exposure
 from .pairs import Pools, Window
@@ -62,10 +65,14 @@ class TrainOptions:
     """bf16 computes under autocast; auto does so where it pays (bf16_pays)."""
     checkpointing: bool = False
     """Compute activations again in the backward pass: more frames fit."""
+    workers: int = 0
+    """Processes that draw the windows of coming steps; 0 draws them between the steps. A GPU waits
+    for less than a dozen of them."""
     seed: int = 0
     """Of everything that is drawn."""
 
 
+_MASKS = ("mute", "unordered", "nameless", "as_sampled")
 AS_SAMPLED_ABOVE = 0.88
 """Sampling starts from the noised source at tau (0.92 by default), never far below this time."""
 
@@ -74,8 +81,8 @@ AS_SAMPLED_ABOVE = 0.88
 class Batch:
     """Tensors of one step: pictures and noise [b f 3 h w] (pictures in [-1, 1]), the true flow
     [b f 2 h/2 w/2] (NaN where it is unknown), t [b], audio
-    [b f k a], voices' tokens [m a]; which windows hear nothing, hear no order, hear no voiceprint,
-    and start as sampling does [b]."""
+    [b f k a], voices' tokens [b m a], of which the first counts [b] are a voice's own; which
+    windows hear nothing, hear no order, hear no voiceprint, and start as sampling does [b]."""
 
     source: Tensor
     target: Tensor
@@ -84,7 +91,8 @@ class Batch:
     flow: Tensor
     windows: Tensor
     summary: Tensor
-    tokens: list[Tensor]
+    tokens: Tensor
+    counts: Tensor
     t: Tensor
     mute: Tensor
     unordered: Tensor
@@ -93,13 +101,40 @@ class Batch:
     goal: Tensor
     """What predictions are compared with: the target, or the target moved by guidance."""
 
-    def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
 
-        def move(value: Any) -> Any:
-            return [move(one) for one in value] if isinstance(value, list) else value.to(device)
+@dataclass
+class Windows:
+    """A Batch as it is drawn and travels: pictures as bytes [b f h w 3], noise as its seed."""
 
-        return Batch(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
+    source: Tensor
+    target: Tensor
+    exposures: list[Exposure]
+    noise: list[tuple[int, float]]
+    """A seed and how much of the noise the frames of a window share."""
+    flow: Tensor
+    """[b f h/2 w/2 2]"""
+    ready: dict[str, Tensor]
+    """Batch's other fields."""
+
+    def on(self, device: torch.device | str) -> Batch:
+        """The batch on the device that trains, its pictures lifted as the network will see them in
+        use (and so that dark faces weigh as much in the loss as others)."""
+
+        def pictures(bytes_: Tensor) -> Tensor:
+            whole = rearrange(bytes_.to(device).float() / 127.5 - 1, "b f h w c -> b f c h w")
+            pairs = zip(self.exposures, whole, strict=True)
+            return torch.stack([exposure.lift(one) for exposure, one in pairs])
+
+        source, target = pictures(self.source), pictures(self.target)
+        noise = [shared_noise(source.shape[1:], *how, device) for how in self.noise]
+        return Batch(
+            source=source,
+            target=target,
+            goal=target,
+            noise=torch.stack(noise),
+            flow=rearrange(self.flow.to(device), "b f h w c -> b f c h w"),
+            **{name: value.to(device) for name, value in self.ready.items()},
+        )
 
 
 def draw_time(high: float, rng: np.random.Generator) -> float:
@@ -124,64 +159,64 @@ def around_mouth(window: Window, view: int, rng: np.random.Generator) -> Window:
     )
 
 
-def noise_like(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Unit Gaussian noise [f h w 3]; in half of the windows frames share part of it, as if warped.
+def shared_noise(
+    shape: Sequence[int], seed: int, share: float, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Unit Gaussian noise [f ..] of that seed whose frames share part of it, as if warped.
 
-    Mixed noise: e = (a s + e') / sqrt(1 + a^2) with s shared by the window (a cheaper
-    cousin of warping, after PYoCo, Ge et al. 2023), which stays unit Gaussian in every frame.
+    Mixed noise: e = (a s + e') / sqrt(1 + a^2) with s shared by the window and a the share (a
+    cheaper cousin of warping, after PYoCo, Ge et al. 2023), unit Gaussian in every frame.
     """
-    own = rng.standard_normal(pictures.shape, np.float32)
-    share = np.float32(2 * rng.random() if rng.random() < 0.5 else 0)
-    shared = rng.standard_normal(pictures[:1].shape, np.float32)
-    return (share * shared + own) / np.sqrt(1 + share**2)
+    generator = torch.Generator(device).manual_seed(seed)
+    own, shared = (
+        torch.randn((frames, *shape[1:]), generator=generator, device=device)
+        for frames in (shape[0], 1)
+    )
+    return (share * shared + own) / (1 + share**2) ** 0.5
 
 
-def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, ...]]) -> Batch:
-    """The samples of these seeds, as one batch."""
-    rows: dict[str, list] = {field.name: [] for field in fields(Batch) if field.name != "goal"}
+def draw_windows(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, ...]]) -> Windows:
+    """The samples of these seeds, ready to travel to a device."""
+    drawn: list[Window] = []
+    rows: dict[str, list] = {name: [] for name in ("t", *_MASKS, "noise")}
     for seed in seeds:
         rng = np.random.default_rng(seed)
         t = draw_time(options.high, rng)
         window = pools.draw(t, options.frames, rng)
         if options.view:
             window = around_mouth(window, options.view, rng)
-        chance = rng.random()
-        parts = {field.name: getattr(window, field.name) for field in fields(window)}
-        heard = parts.pop("heard")
+        drawn.append(window)
+        chance, heard = rng.random(), window.heard
         row = {
-            **parts,
-            "noise": noise_like(window.source, rng),
             "t": t,
             "mute": chance < options.no_audio or not heard,
             "unordered": chance > 1 - options.unordered,
             "nameless": chance < options.no_audio or rng.random() < 0.15 or not heard,
             "as_sampled": t > AS_SAMPLED_ABOVE and rng.random() < options.as_sampled,
+            # In half of the windows frames share noise.
+            "noise": (int(rng.integers(2**63)), max(0.0, float(rng.uniform(-2, 2)))),
         }
         for name, value in row.items():
             rows[name].append(value)
-
-    def pictures(name: str) -> Tensor:
-        stacked = torch.from_numpy(np.stack(rows[name])).float()
-        return rearrange(stacked, "b f h w c -> b f c h w")
-
-    masks = ("mute", "unordered", "nameless", "as_sampled")
-    source, target = (pictures(name) / 127.5 - 1 for name in ("source", "target"))
-    # As the network will see it in use, and so that dark faces weigh as much in the loss as others.
-    exposures = [Exposure.of(one) for one in source]
-    source, target = (
-        torch.stack([exposure.lift(one) for exposure, one in zip(exposures, some, strict=True)])
-        for some in (source, target)
-    )
-    return Batch(
+    stacked = lambda name: torch.from_numpy(np.stack([getattr(w, name) for w in drawn]))  # noqa: E731
+    source = stacked("source")
+    tokens = [torch.from_numpy(np.ascontiguousarray(w.tokens)).float() for w in drawn]
+    return Windows(
         source=source,
-        target=target,
-        goal=target,
-        noise=pictures("noise"),
-        mouth=torch.from_numpy(np.stack(rows["mouth"])).float(),
-        flow=pictures("flow"),
-        windows=torch.from_numpy(np.stack(rows["windows"])).float(),
-        summary=torch.from_numpy(np.stack(rows["summary"])).float(),
-        tokens=[torch.from_numpy(np.ascontiguousarray(one)).float() for one in rows["tokens"]],
-        t=torch.tensor(rows["t"], dtype=torch.float32),
-        **{name: torch.tensor(rows[name]) for name in masks},
+        target=stacked("target"),
+        exposures=[Exposure.of(one.movedim(-1, 1) / 127.5 - 1) for one in source],
+        noise=rows["noise"],
+        flow=stacked("flow").float(),
+        ready={
+            **{name: stacked(name).float() for name in ("mouth", "windows", "summary")},
+            "tokens": pad_sequence(tokens, batch_first=True),
+            "counts": torch.tensor([len(one) for one in tokens]),
+            "t": torch.tensor(rows["t"], dtype=torch.float32),
+            **{name: torch.tensor(rows[name]) for name in _MASKS},
+        },
     )
+
+
+def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, ...]]) -> Batch:
+    """The samples of these seeds, as one batch on the CPU."""
+    return draw_windows(pools, options, seeds).on("cpu")

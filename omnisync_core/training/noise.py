@@ -33,20 +33,20 @@ def augment(waveform: Tensor, babble: Tensor, generator: torch.Generator) -> Ten
     """Heard badly: [b, n] -> [b, n], each row drawn by itself.
 
     Bands (telephone to full), echo, noise (white to brown) and another voice (babble) at 0 to 35 dB
-    each, telephone coding (G.711's companding to 8 bits), gain over 30 dB.
+    each, telephone coding (G.711's companding to 8 bits), gain over 30 dB. The generator is one of
+    the waveform's device.
     """
-    count, samples = waveform.shape
-    rand = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
+    (count, samples), device = waveform.shape, waveform.device
+    rand = lambda *shape: torch.rand(*shape, generator=generator, device=device)  # noqa: E731
+    randn = lambda *shape: torch.randn(*shape, generator=generator, device=device)  # noqa: E731
     spectrum = torch.fft.rfft(waveform)
-    hertz = torch.linspace(0, SAMPLE_RATE / 2, spectrum.shape[1])[None]
+    hertz = torch.linspace(0, SAMPLE_RATE / 2, spectrum.shape[1], device=device)[None]
     low, high = 400 * rand(count, 1) ** 2, 8000 - 4800 * rand(count, 1) ** 2
     band = torch.sigmoid((hertz - low) / 30) * torch.sigmoid((high - hertz) / 100)
     tilt = (hertz.clamp(min=50) / 1000) ** (1.2 * rand(count, 1) - 0.6)
     heard = torch.fft.irfft(spectrum * torch.where(rand(count, 1) < 0.6, band * tilt, 1.0), samples)
-    seconds = torch.arange(8000) / SAMPLE_RATE
-    tail = torch.randn(count, 8000, generator=generator) * torch.exp(
-        -seconds / (0.02 + 0.12 * rand(count, 1))
-    )
+    seconds = torch.arange(8000, device=device) / SAMPLE_RATE
+    tail = randn(count, 8000) * torch.exp(-seconds / (0.02 + 0.12 * rand(count, 1)))
     tail[:, :16] = 0
     wet = 0.5 * rand(count, 1) ** 2 * (rand(count, 1) < 0.4)
     tail = wet * tail / tail.norm(dim=1, keepdim=True)
@@ -55,7 +55,7 @@ def augment(waveform: Tensor, babble: Tensor, generator: torch.Generator) -> Ten
     heard = torch.fft.irfft(torch.fft.rfft(heard, size) * torch.fft.rfft(tail, size), size)
     heard = heard[:, :samples]
     colour = (hertz.clamp(min=20) / 1000) ** (-rand(count, 1))
-    noise = torch.fft.rfft(torch.randn(count, samples, generator=generator)) * colour
+    noise = torch.fft.rfft(randn(count, samples)) * colour
     noise = torch.fft.irfft(noise, samples)
     level = heard.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4)
     for other, odds in ((noise, 0.7), (babble, 0.25)):

@@ -184,7 +184,7 @@ def _other_lips(clip: PackedClip, first: int, frames: int, rng: np.random.Genera
 
 
 def _lips_of(clip: PackedClip, frame: int) -> np.ndarray:
-    """The grey surroundings of the lips, [32, 48] of about two pixels' steps, moved with the face.
+    """The green surroundings of the lips, [32, 48] of about two pixels' steps, moved with the face.
 
     Moved by the steady points, not by the lips themselves: an opening must be seen.
     """
@@ -194,7 +194,7 @@ def _lips_of(clip: PackedClip, frame: int) -> np.ndarray:
     step = max(1, round(2 * size / PACKED))
     left, top = (int(np.clip(v, 0, size - 48 * step)) for v in (x - 24 * step, y - 16 * step))
     rows, columns = slice(top, top + 32 * step, step), slice(left, left + 48 * step, step)
-    return clip.crops[frame, rows, columns].mean(-1)
+    return clip.crops[frame, rows, columns, 1].astype(np.int16)
 
 
 def _placement(rng: np.random.Generator, size: int, packed: int) -> np.ndarray:
@@ -220,12 +220,12 @@ def _recolour(window: Window, rng: np.random.Generator) -> Window:
     gamma = np.exp(rng.normal() * 0.2)
     mix = np.eye(3) + rng.normal(size=(3, 3)) * 0.06
     grey = rng.random() < 0.08
-    levels = np.linspace(0, 1, 256) ** gamma * 255
+    levels = (np.linspace(0, 1, 256) ** gamma * 255).astype(np.float32)
     mirrored = rng.random() < 0.5
     soft = rng.uniform(1.3, 2.5) if rng.random() < 0.2 else 0.0
 
     def change(pictures: np.ndarray) -> np.ndarray:
-        values = levels[pictures].astype(np.float32) @ (mix * gain).T.astype(np.float32)
+        values = np.stack([cv2.transform(levels[one], mix * gain) for one in pictures])
         if grey:
             values = np.repeat(values.mean(-1, keepdims=True), 3, axis=-1)
         if mirrored:
@@ -242,7 +242,7 @@ def _recolour(window: Window, rng: np.random.Generator) -> Window:
                     for one in values
                 ]
             )
-        return np.clip(values, 0, 255).astype(np.uint8)
+        return np.clip(values, 0, 255, out=values).astype(np.uint8)
 
     mouth, flow = window.mouth.copy(), window.flow
     if mirrored:

@@ -15,20 +15,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import cv2
 import torch
 from accelerate import Accelerator
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 
 from ..checkpoint import save_model
 from ..decoder import Drawing, compose
 from ..errors import UserError
 from ..guidance import mouth_map
 from ..model import OmniSync
-from .batch import Batch, TrainOptions, draw_batch
+from .batch import Batch, TrainOptions, Windows, draw_windows
 from .embedder import Embedder
 from .losses import edge_loss, flow_loss, identity_loss, motion_loss, mouth_weight, velocity_loss
 from .pairs import Pools
@@ -79,7 +80,7 @@ class Objective(nn.Module):
         order = repeat(batch.summary, "b a -> b f k a", f=frames, k=batch.windows.shape[2])
         audio = torch.where(flag(batch.unordered), order, batch.windows)
         audio = torch.where(flag(batch.mute), model.silence, audio)
-        voice = torch.stack([model.voiceprint(tokens[None])[0] for tokens in batch.tokens])
+        voice = model.voiceprint(batch.tokens, batch.counts)
         voice = torch.where(batch.nameless[:, None], torch.zeros_like(voice), voice)
         t = batch.t[:, None, None, None, None]
         held = torch.where(flag(batch.as_sampled)[..., None], batch.source, batch.target)
@@ -117,6 +118,17 @@ class Objective(nn.Module):
         audio = self.predict(replace(batch, mute=never, unordered=never))
         more = scale * mouth_map(*batch.target.shape[-2:]).to(batch.target) - 1
         return more * (audio[0] - none[0]), more[..., ::2, ::2] * (audio[1] - none[1])
+
+
+class _Drawn(Dataset[Windows]):
+    """Step -> this process's windows; sample i of it is drawn from its own seed (s, i)."""
+
+    def __init__(self, pools: Pools, options: TrainOptions, own: range) -> None:
+        self.pools, self.options, self.own = pools, options, own
+
+    def __getitem__(self, step: int) -> Windows:
+        seeds = [(self.options.seed, step, i) for i in self.own]
+        return draw_windows(self.pools, self.options, seeds)
 
 
 class Trainer:
@@ -203,8 +215,9 @@ class Trainer:
             return
         started, seen = time.monotonic(), []
         self.accelerator.init_trackers("tensorboard")
+        coming = iter(self._coming())
         while self.step < self.options.steps:
-            seen.append(self._one_step())
+            seen.append(self._one_step(next(coming)))
             if self.step % 50 == 0:
                 self._log(seen, minutes=(time.monotonic() - started) / 60)
                 seen = []
@@ -222,7 +235,7 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         seeds = [(self.options.seed, 2**31, i) for i in range(4)]  # no step is as late as this
-        batch = draw_batch(self.pools, self.options, seeds).to(self.accelerator.device)
+        batch = draw_windows(self.pools, self.options, seeds).on(self.accelerator.device)
         averaged = self.average.module
         assert isinstance(averaged, OmniSync)
         with torch.no_grad():
@@ -233,8 +246,8 @@ class Trainer:
         name = "source, target, prediction"
         board.add_image(name, picture.cpu(), self.step, dataformats="HWC")
 
-    def _log(self, seen: list[dict[str, float]], *, minutes: float) -> None:
-        means = {name: float(np.mean([terms[name] for terms in seen])) for name in seen[0]}
+    def _log(self, seen: list[dict[str, Tensor]], *, minutes: float) -> None:
+        means = {name: float(torch.stack([one[name] for one in seen]).mean()) for name in seen[0]}
         self.accelerator.log(means, step=self.step)
         if not self.accelerator.is_main_process:
             return
@@ -249,24 +262,26 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.rate * warm * cool
 
-    def _one_step(self) -> dict[str, float]:
-        """One step on all processes; the loss's terms over the whole batch."""
-        self._set_rate()
+    def _coming(self) -> DataLoader:
+        """This process's windows of every step from the next one on."""
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         own = range(rank, self.options.batch, ranks)
-        seeds = [(self.options.seed, self.step, i) for i in own]
-        batch = draw_batch(self.pools, self.options, seeds).to(self.accelerator.device)
-        if self.teacher is not None:
-            # What is heard without order, or not at all, stays true to the pictures.
-            heard = ~(batch.mute | batch.unordered)[:, None, None, None, None]
-            shift, moved = self.teacher.guidance_shift(batch, self.options.guidance)
-            moved_goal = within_colours(batch.target + shift, batch.source, batch.target)
-            batch.goal = torch.where(heard, moved_goal, batch.target)
-            batch.flow = torch.where(heard, batch.flow + moved, batch.flow)
+        drawn = _Drawn(self.pools, self.options, own)
+        steps = range(self.step, self.options.steps)
+        if self.options.workers:
+            cv2.setNumThreads(1)  # here: its threads do not live on in forked processes
+        return DataLoader(drawn, batch_size=None, sampler=steps, num_workers=self.options.workers)
+
+    def _one_step(self, windows: Windows) -> dict[str, Tensor]:
+        """One step on all processes; the loss's terms over the whole batch."""
+        self._set_rate()
+        batch = windows.on(self.accelerator.device)
         # Not accelerate's own setting: that one is fixed for a process, and stages may differ.
         precision = self.options.precision
         half = bf16_pays(self.accelerator.device) if precision == "auto" else precision == "bf16"
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=half):
+            if self.teacher is not None:
+                self._teach(batch, self.teacher)
             terms = self.objective(batch)
         self.optimiser.zero_grad(set_to_none=False)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
@@ -274,5 +289,14 @@ class Trainer:
         self.optimiser.step()
         self.average.update_parameters(self.model)
         self.step += 1
-        means = self.accelerator.reduce({k: v.detach() for k, v in terms.items()}, "mean")
-        return {name: float(value) for name, value in means.items()}
+        # Tensors: reading a number would make the processor wait for the GPU in every step.
+        return self.accelerator.reduce({k: v.detach() for k, v in terms.items()}, "mean")
+
+    def _teach(self, batch: Batch, teacher: Objective) -> None:
+        """Move the batch's goal by the teacher's guidance. What is heard without order, or not at
+        all, stays true to the pictures."""
+        heard = ~(batch.mute | batch.unordered)[:, None, None, None, None]
+        shift, moved = teacher.guidance_shift(batch, self.options.guidance)
+        moved_goal = within_colours(batch.target + shift, batch.source, batch.target)
+        batch.goal = torch.where(heard, moved_goal, batch.target)
+        batch.flow = torch.where(heard, batch.flow + moved, batch.flow)

@@ -17,7 +17,6 @@ import json
 import math
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ from .flite import VOICES as FLITE_VOICES
 from .flite import installed as flite_installed
 from .flite import speak
 from .noise import augment, squeeze
+from .sounds import IGNORED, SoundPool, Utterance
 from .tts import Phone, synthesise
 from .visemes import ARTICULATORS, VISEMES, articulation, viseme_track
 
@@ -57,23 +57,11 @@ HELD_OUT_VARIANTS = ("+m7", "+f5", "+klatt2")
 HELD_OUT_FLITE = ("awb",)
 """The same of the second engine."""
 _REAL_SHARE = 4  # times that each piece of real speech counts: there are minutes of it, not hours
-_SPEEDS, _SPED_SHARE = (-0.22, 0.3), 0.6
-"""Natural logarithms of the speeds that turn one voice into others, and how often they do."""
 _FLITE_SHARE = 0.4
 """Share of the English utterances that the second engine says, if it is installed."""
 _WARM_UP = 0.06  # share of the time in which new heads learn alone, before an encoder goes on
 _RAMP = 100  # steps in which the rates rise
-IGNORED = -100  # class of tokens without a viseme label (cross_entropy's default ignore_index)
-
-
-@dataclass
-class Utterance:
-    """A sound and what the mouth does with it, at 50 tokens a second; NaN where nobody knows."""
-
-    waveform: np.ndarray  # [n] float32
-    articulators: np.ndarray  # [m, 8]
-    visemes: np.ndarray  # [m] int64
-    lips: np.ndarray  # [m, 2]: opening, width (relative to the face, width centred per clip)
+_ROWS = 20  # of the log
 
 
 def token_times(samples: int) -> np.ndarray:
@@ -215,46 +203,6 @@ class VoiceHeads(nn.Module):
         return total
 
 
-def _batch(
-    pool: list[Utterance], rng: np.random.Generator, *, size: int, tokens: int
-) -> dict[str, Tensor]:
-    """Random stretches at random speeds, padded with silence (rest, lips unknown) on both sides."""
-    hop = int(SAMPLE_RATE / TOKEN_RATE)
-    names = ("waveform", "babble", "articulators", "visemes", "lips")
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for _ in range(size):
-        one, other = pool[rng.integers(len(pool))], pool[rng.integers(len(pool))]
-        if rng.random() < _SPED_SHARE:
-            one = at_speed(one, float(np.exp(rng.uniform(*_SPEEDS))))
-        count = len(one.visemes)
-        first = int(rng.integers(-25, max(count - tokens + 25, 1)))
-        low, high = max(first, 0), min(first + tokens, count)
-        around = (low - first, first + tokens - high)
-        wave = np.pad(one.waveform, (0, hop))[low * hop : high * hop]
-        wave = np.pad(wave, (around[0] * hop, tokens * hop - around[0] * hop - len(wave)))
-        rows["waveform"].append(wave)
-        rows["babble"].append(np.resize(np.roll(other.waveform, rng.integers(16000)), len(wave)))
-        rest = one.articulators[0] if len(one.articulators) else np.zeros(8, np.float32)
-        before, after = (np.tile(rest, (count, 1)) for count in around)
-        rows["articulators"].append(np.concatenate([before, one.articulators[low:high], after]))
-        classes = one.visemes[low:high]
-        outside = IGNORED if (one.visemes == IGNORED).all() else 0
-        rows["visemes"].append(np.pad(classes, around, constant_values=outside))
-        lips = np.pad(one.lips[low:high], (around, (0, 0)), constant_values=np.nan)
-        rows["lips"].append(lips)
-    stacked = {name: torch.from_numpy(np.stack(values)) for name, values in rows.items()}
-    return {k: v if k == "visemes" else v.float() for k, v in stacked.items()}
-
-
-def at_speed(one: Utterance, speed: float) -> Utterance:
-    """The same played faster (above 1) or slower: another pitch and throat, the same lips."""
-    at = np.arange(0, len(one.waveform) - 1, speed)
-    waveform = np.interp(at, np.arange(len(one.waveform)), one.waveform).astype(np.float32)
-    place = token_times(len(waveform)) * TOKEN_RATE * speed
-    nearest = np.minimum((place + 0.5).astype(int), len(one.visemes) - 1)  # within 10 ms
-    return Utterance(waveform, one.articulators[nearest], one.visemes[nearest], one.lips[nearest])
-
-
 def teach_lips(pool: list[Utterance], real: list[Utterance]) -> None:
     """Lips for those whose phones alone are known: a linear reading of the articulators, fitted on
     clips that have both (correlation with GRID's measured opening: 0.78)."""
@@ -273,7 +221,8 @@ def lip_correlation(
     """Correlation of heard and measured opening, one figure per real clip."""
     figures = []
     for one in held_out:
-        heard = heads.lips(encoder.encode(torch.from_numpy(one.waveform)))[:, 0].numpy()
+        sound = torch.from_numpy(one.waveform).to(encoder.norm.weight.device)
+        heard = heads.lips(encoder.encode(sound))[:, 0].cpu().numpy()
         figures.append(np.corrcoef(heard, one.lips[:, 0])[0, 1])
     return np.array(figures)
 
@@ -316,38 +265,45 @@ def train(
     minutes: float,
     model: str = "mini",
     start: Path | None = None,
+    batch: int = 8,
 ) -> None:
     """Train a preset's encoder for that long; writes encoder and heads to out.
 
-    start: weights whose encoder learns on (see load_encoder), with new heads.
+    start: weights whose encoder learns on (see load_encoder), with new heads; batch: stretches of
+    four seconds per step. On a GPU where there is one, in bf16 there.
     """
     torch.manual_seed(0)
-    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = torch.Generator(device).manual_seed(0)
     config = preset(model)
-    encoder = load_encoder(start, model) if start else AudioEncoder(config)
-    heads = VoiceHeads(config.audio_width)
+    encoder = (load_encoder(start, model) if start else AudioEncoder(config)).to(device)
+    heads = VoiceHeads(config.audio_width).to(device)
     groups = [{"params": list(part.parameters())} for part in (encoder, heads)]
-    optimiser = torch.optim.AdamW(groups, 1e-3, (0.9, 0.98), weight_decay=0.01)
-    started, step, running = time.monotonic(), 0, 0.0
+    optimiser = torch.optim.AdamW(groups, 1e-3, (0.9, 0.98), weight_decay=0.01, fused=True)
+    sounds = SoundPool(pool, device)
+    started, step, rows, losses = time.monotonic(), 0, 1, []
     while (spent := (time.monotonic() - started) / 60) < minutes:
         rates = _rates(spent / minutes, fresh=start is None)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = min(1, (step + 1) / _RAMP) * rate
-        batch = _batch(pool, rng, size=8, tokens=200)
-        heard = augment(batch["waveform"], batch["babble"], generator)
-        with torch.set_grad_enabled(rates[0] > 0):
-            tokens = encoder(log_mel(heard)[:, :400])
-        loss = heads.loss(tokens, batch)
+        drawn = sounds.draw(batch, 200, generator)
+        mel = log_mel(augment(drawn["waveform"], drawn["babble"], generator))[:, :400]
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.set_grad_enabled(rates[0] > 0):
+                tokens = encoder(mel)
+            loss = heads.loss(tokens, drawn)
         optimiser.zero_grad()
         loss.backward()
         for group in groups:
             nn.utils.clip_grad_norm_(group["params"], 1.0)
         optimiser.step()
-        running += loss.item()
+        losses.append(loss.detach())
         step += 1
-        if step % 100 == 0:
-            row = {"step": step, "minutes": round(spent, 1), "loss": round(running / 100, 4)}
-            running = 0.0
+        if spent > minutes * rows / _ROWS:
+            rows += 1
+            mean = float(torch.stack(losses).mean())
+            row = {"step": step, "minutes": round(spent, 2), "loss": round(mean, 4)}
+            losses = []
             _keep(encoder, heads, held_out, out, row)
     _keep(encoder, heads, held_out, out, {"step": step, "minutes": minutes})
 
@@ -375,6 +331,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=1200)
     parser.add_argument("--model", default="mini", help="preset whose encoder is taught")
     parser.add_argument("--start", type=Path, help="weights whose encoder learns on")
+    parser.add_argument("--batch", type=int, default=8, help="stretches of 4 s per step")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -388,7 +345,7 @@ def main() -> None:
     real = [*list(one_speaker.values())[30:], *6 * list(others.values())[9:]]
     held_out = [*list(one_speaker.values())[:30], *list(others.values())[:9]]
     teach_lips(pool, real)
-    how = {name: getattr(arguments, name) for name in ("minutes", "model", "start")}
+    how = {name: getattr(arguments, name) for name in ("minutes", "model", "start", "batch")}
     train(pool + real, held_out, arguments.out, **how)
 
 

@@ -22,7 +22,8 @@ from omnisync_core.training.batch import (
     around_mouth,
     draw_batch,
     draw_time,
-    noise_like,
+    draw_windows,
+    shared_noise,
 )
 from omnisync_core.training.pairs import Pools, RenderedClip, Voice, Window, pack_flow
 from omnisync_core.training.train import Objective, Trainer, bf16_pays, within_colours
@@ -50,6 +51,12 @@ def _trainer(config: ModelConfig, run: Path) -> Trainer:
     torch.manual_seed(0)
     run.mkdir(exist_ok=True)
     return Trainer(_pools(config), OmniSync(config), run, OPTIONS)
+
+
+def _curve(trainer: Trainer, steps: int) -> list[dict[str, float]]:
+    coming = iter(trainer._coming())
+    rows = [trainer._one_step(next(coming)) for _ in range(steps)]
+    return [{name: float(value) for name, value in row.items()} for row in rows]
 
 
 def test_flow_times_are_drawn_in_range_and_mostly_high() -> None:
@@ -92,9 +99,10 @@ def test_the_view_around_the_mouth_holds_the_mouth() -> None:
         assert part.flow.shape == (2, 16, 16, 2) and part.flow[0, y // 2, x // 2, 0] == 1
 
 
-def test_shared_noise_is_still_unit_gaussian_in_every_frame() -> None:
-    rng, like = np.random.default_rng(0), np.empty((4, 8, 8, 3))
-    noise = torch.from_numpy(np.stack([noise_like(like, rng) for _ in range(400)]))
+def test_shared_noise_is_still_unit_gaussian_in_every_frame(tiny: ModelConfig) -> None:
+    pools, seeds = _pools(tiny), [(0, 0, i) for i in range(400)]
+    how = draw_windows(pools, TrainOptions(frames=4), seeds).noise
+    noise = torch.stack([shared_noise((4, 3, 8, 8), *each) for each in how])
     per_frame = noise.transpose(0, 1).flatten(1)
     assert per_frame.mean(1).abs().max() < 0.02 and (per_frame.std(1) - 1).abs().max() < 0.02
     assert (per_frame**4).mean(1).sub(3).abs().max() < 0.15
@@ -144,14 +152,19 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
     tiny: ModelConfig, tmp_path: Path
 ) -> None:
     whole = _trainer(tiny, tmp_path / "whole")
-    expected = [whole._one_step() for _ in range(4)]
+    expected = _curve(whole, 4)
     first = _trainer(tiny, tmp_path / "parts")
-    for _ in range(2):
-        first._one_step()
+    _curve(first, 2)
     first.save()
     second = _trainer(tiny, tmp_path / "parts")
     assert second.step == 2
-    assert [second._one_step() for _ in range(2)] == expected[2:]
+    assert _curve(second, 2) == expected[2:]
+
+
+def test_windows_drawn_by_other_processes_are_the_same(tiny: ModelConfig, tmp_path: Path) -> None:
+    alone, helped = _trainer(tiny, tmp_path / "alone"), _trainer(tiny, tmp_path / "helped")
+    helped.options = replace(OPTIONS, workers=2)
+    assert _curve(helped, 4) == _curve(alone, 4)
 
 
 def test_a_run_leaves_a_model_that_loads(tiny: ModelConfig, tmp_path: Path) -> None:
@@ -242,7 +255,7 @@ def test_half_precision_follows_full_precision(tiny_model: OmniSync, tmp_path: P
     for precision in ("fp32", "bf16"):
         options = replace(OPTIONS, precision=precision)
         trainer = Trainer(_pools(tiny_model.config), deepcopy(tiny_model), tmp_path, options)
-        first[precision] = trainer._one_step()
+        first[precision] = _curve(trainer, 1)[0]
     assert first["bf16"] == pytest.approx(first["fp32"], rel=0.05)
     assert first["bf16"] != first["fp32"]
 
@@ -260,10 +273,10 @@ _SHARED_RUN = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from test_train import _trainer
+from test_train import _curve, _trainer
 from omnisync_core.config import ModelConfig
 trainer = _trainer(ModelConfig(**{config!r}), Path(sys.argv[1]))
-curve = [trainer._one_step() for _ in range(4)]
+curve = _curve(trainer, 4)
 assert trainer.accelerator.num_processes == int(sys.argv[2])
 if trainer.accelerator.is_main_process:
     import json

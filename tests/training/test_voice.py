@@ -8,15 +8,13 @@ from safetensors.torch import load_file, save_file
 from omnisync_core.audio import SAMPLE_RATE, AudioEncoder
 from omnisync_core.config import ModelConfig
 from omnisync_core.errors import UserError
-from omnisync_core.training import voice
+from omnisync_core.training import sounds, voice
+from omnisync_core.training.sounds import IGNORED, SoundPool, Utterance
 from omnisync_core.training.tts import Phone
 from omnisync_core.training.visemes import ARTICULATORS, VISEME_NAMES
 from omnisync_core.training.voice import (
     GRID_LANDMARKS,
-    IGNORED,
-    Utterance,
     VoiceHeads,
-    at_speed,
     from_phones,
     lip_measures,
     load_encoder,
@@ -94,20 +92,25 @@ def test_half_unknown_labels_weigh_as_the_known_half() -> None:
     torch.testing.assert_close(heads.loss(tokens, half), heads.loss(tokens[:1], first))
 
 
+def _draw(one: Utterance, *, size: int, tokens: int) -> dict[str, torch.Tensor]:
+    return SoundPool([one]).draw(size, tokens, torch.Generator().manual_seed(0))
+
+
 def test_a_batch_is_padded_with_rest_and_aligned_with_its_sound() -> None:
-    pool, rng = [_utterance(0.6)], np.random.default_rng(0)
-    batch = voice._batch(pool, rng, size=4, tokens=50)
-    assert batch["waveform"].shape == batch["babble"].shape == (4, 16_000)
+    batch = _draw(_utterance(0.6), size=8, tokens=60)
+    assert batch["waveform"].shape == batch["babble"].shape == (8, 19_200)
     for sound, classes in zip(batch["waveform"], batch["visemes"], strict=True):
-        silent = sound.unflatten(0, (50, 320)).abs().amax(1) == 0
-        assert silent.any() and (classes[silent] == 0).all() and (classes[~silent] != 0).all()
+        silent = sound.unflatten(0, (60, 320)).abs().amax(1) == 0
+        assert silent.any() and not silent.all()
+        # Labels are those of a token's middle: the tokens at both ends of the sound may differ.
+        assert ((classes == 0) != silent).sum() <= 2
 
 
 def test_the_heads_learn_the_labels_of_one_sound(tiny: ModelConfig) -> None:
     torch.manual_seed(0)
     encoder, heads = AudioEncoder(tiny), VoiceHeads(tiny.audio_width)
     optimiser = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], 3e-3)
-    batch = voice._batch([_utterance()], np.random.default_rng(0), size=2, tokens=20)
+    batch = _draw(_utterance(), size=2, tokens=20)
     losses = []
     for _ in range(12):
         mel = voice.log_mel(batch["waveform"])[:, :40]
@@ -138,18 +141,27 @@ def test_lips_that_nobody_measured_are_read_off_the_articulators() -> None:
 
 
 @pytest.mark.parametrize("speed", [0.8, 1.25])
-def test_speed_moves_the_sound_and_its_labels_together(speed: float) -> None:
+def test_speed_moves_the_sound_and_its_labels_together(
+    speed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sounds, "_SPEEDS", (np.log(speed),) * 2)
+    monkeypatch.setattr(sounds, "_SPED_SHARE", 1.0)
     one = _utterance(2.0)
     one.waveform[:] = 0
     one.waveform[16_000:17_600] = 1  # half the sound on: 1 to 1.1 s
     one.visemes[50:55] = 7
-    other = at_speed(one, speed)
-    assert len(other.visemes) == len(other.lips) == len(token_times(len(other.waveform)))
-    assert len(other.waveform) == pytest.approx(32_000 / speed, abs=2)
-    heard = np.flatnonzero(other.waveform > 0.5)[[0, -1]] / SAMPLE_RATE
-    seen = np.flatnonzero(other.visemes == 7)[[0, -1]] / 50
-    np.testing.assert_allclose(heard, np.array([1.0, 1.1]) / speed, atol=0.002)
-    np.testing.assert_allclose(seen, heard, atol=0.021)
+    batch = _draw(one, size=20, tokens=150)
+    for waveform, classes in zip(batch["waveform"], batch["visemes"], strict=True):
+        heard = waveform.gt(0.5).nonzero()[[0, -1], 0] / SAMPLE_RATE
+        seen = classes.eq(7).nonzero()[[0, -1], 0] / 50
+        assert heard[1] - heard[0] == pytest.approx(0.1 / speed, abs=0.002)
+        torch.testing.assert_close(seen, heard, atol=0.021, rtol=0)
+
+
+def test_another_voice_babbles_all_the_time() -> None:
+    one = _utterance(0.5)
+    one.waveform[:] = 1
+    assert _draw(one, size=4, tokens=100)["babble"].eq(1).all()
 
 
 def _train(tmp_path: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch, **more) -> dict:
