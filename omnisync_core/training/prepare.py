@@ -210,21 +210,22 @@ def hear(out: Path, voice: Path, name: str = "mini") -> None:
 
     One tokens_*.npz for each sounds_*.npz; those that are newer than the encoder are kept.
     """
-    model = load_encoder(voice, name)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = load_encoder(voice, name).encoder.to(device)
     for path in sorted(out.glob("sounds_*.npz")):
         done = out / path.name.replace("sounds_", "tokens_")
         if done.exists() and done.stat().st_mtime > max(p.stat().st_mtime for p in (path, voice)):
             continue
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator(device).manual_seed(0)
         tokens: dict[str, Any] = {}
-        babble = torch.zeros(1, SAMPLE_RATE)
+        babble = torch.zeros(1, SAMPLE_RATE, device=device)
         for name, samples in np.load(path).items():
-            clean = torch.from_numpy(samples.astype(np.float32) / 32767)[None]
+            clean = torch.from_numpy(samples.astype(np.float32) / 32767)[None].to(device)
             # Whole half seconds: a Fourier transform of a prime length takes many times as long.
             clean = F.pad(clean, (0, -clean.shape[1] % (SAMPLE_RATE // 2)))
             noisy = augment(clean, _fit(babble, clean.shape[1]), generator)
-            takes = [model.encoder.encode(sound[0]).half().numpy() for sound in (clean, noisy)]
-            tokens[name], babble = np.stack(takes), clean
+            takes = [encoder.encode(sound[0]).half() for sound in (clean, noisy)]
+            tokens[name], babble = torch.stack(takes).cpu().numpy(), clean
         unfinished = done.with_suffix(".tmp.npz")
         np.savez(unfinished, **tokens)
         unfinished.replace(done)

@@ -97,7 +97,8 @@ def flow_between(now: Picture, before: Picture) -> np.ndarray:
     p + flow(p); NaN where it is hidden there. Both from one Take."""
     which, bary = (x[::SAMPLES, ::SAMPLES] for x in (now.which, now.bary))
     shown = which >= 0  # the ground behind the head stands still
-    shares = np.concatenate([bary, 1 - bary.sum(-1, keepdims=True)], -1)[shown]
+    bary = bary[shown]  # elsewhere nothing was written
+    shares = np.concatenate([bary, 1 - bary.sum(-1, keepdims=True)], -1)
     way = (before.screen - now.screen)[now.triangles[which[shown]], :2] / SAMPLES  # [k 3 2]
     flow = np.zeros((*which.shape, 2), np.float32)
     flow[shown] = (shares[..., None] * way).sum(1)

@@ -17,6 +17,7 @@ import json
 import math
 import re
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -108,12 +109,17 @@ def synthesise_utterance(
     return waveform, phones
 
 
+@cache
+def _spoken(word: str) -> list[Phone]:
+    """The phones of a word, read by itself; a corpus says the same few thousands of times."""
+    return [phone for phone in synthesise(word)[1] if phone.symbol]
+
+
 def phones_of_words(words: list[tuple[float, float, str]]) -> list[Phone]:
     """Phones inside measured word times: durations in proportion to a synthesised reading."""
     phones: list[Phone] = []
     for start, stop, word in words:
-        spoken = [] if word in ("sil", "sp") else synthesise(word)[1]
-        spoken = [phone for phone in spoken if phone.symbol]
+        spoken = [] if word in ("sil", "sp") else _spoken(word)
         if not spoken:
             phones.append(Phone("", start, stop))
             continue
