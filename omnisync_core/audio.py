@@ -146,13 +146,16 @@ class Voiceprint(nn.Module):
         self.score = nn.Linear(config.audio_width, 1)
         self.project = nn.Linear(config.audio_width, config.voiceprint_width)
 
-    def forward(self, tokens: Tensor, counts: Tensor | None = None) -> Tensor:
+    def pool(self, tokens: Tensor, counts: Tensor | None = None) -> Tensor:
+        """The mean token [b, d] of where somebody is heard best."""
         scores = self.score(tokens)
         if counts is not None:
             own = torch.arange(tokens.shape[1], device=tokens.device) < counts[:, None]
             scores = scores.masked_fill(~own[..., None], -torch.inf)
-        weights = scores.softmax(dim=1)
-        pooled = self.project((weights * tokens).sum(1))
+        return (scores.softmax(dim=1) * tokens).sum(1)
+
+    def forward(self, tokens: Tensor, counts: Tensor | None = None) -> Tensor:
+        pooled = self.project(self.pool(tokens, counts))
         return F.rms_norm(pooled, pooled.shape[-1:])
 
 

@@ -196,9 +196,12 @@ def _maker(facekit: Path, work: Path, number: int, utterances: int) -> None:
     torch.set_num_threads(1)
     _say(work, 7_000 + number, utterances)
     os.nice(5)
-    seed = 40_000 + 1_000 * number
+    seed, making = 40_000 + 1_000 * number, work / f"making_{number}"
+    (work / "ready").mkdir(exist_ok=True)
     while not (work / "stop").exists():
-        render_shard(facekit, work / f"d{number % _FOLDERS}", seed=seed, clips=40, size=144)
+        render_shard(facekit, making, seed=seed, clips=40, size=144)
+        for path in sorted(making.iterdir(), reverse=True):  # sounds_* before rendered_*
+            path.rename(work / "ready" / path.name)
         seed += 1
 
 
@@ -217,10 +220,21 @@ def make(facekit: Path, work: Path, *, processes: int, utterances: int) -> None:
         maker.join()
 
 
-def _hear_all(work: Path, weights: Path) -> None:
-    """Tokens for every sound that has none yet."""
-    context = get_context("spawn")
+def _folders(work: Path) -> list[Path]:
+    """Where training data lies."""
     folders = [work / f"d{i}" for i in range(_FOLDERS)] + [work / "real"]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    return folders
+
+
+def _hear_all(work: Path, weights: Path) -> None:
+    """Take in what is ready, and make tokens for every sound that has none yet."""
+    context, folders = get_context("spawn"), _folders(work)
+    for i, shard in enumerate(sorted((work / "ready").glob("rendered_*"))):
+        sounds = f"sounds_tts_{shard.name.removeprefix('rendered_')}.npz"
+        for path in (shard.with_name(sounds), shard):
+            path.rename(folders[i % _FOLDERS] / path.name)
     ears = [context.Process(target=hear, args=(folder, weights)) for folder in folders]
     for ear in ears:
         ear.start()
@@ -265,8 +279,7 @@ def _ship(model: Path, out: Path, name: str) -> None:
 def _stage(work: Path, weights: Path, name: str, options: TrainOptions, seconds: float) -> Path:
     run = work / name
     run.mkdir(parents=True, exist_ok=True)
-    folders = [work / f"d{i}" for i in range(_FOLDERS)] + [work / "real"]
-    pools = load_pools(*folders)
+    pools = load_pools(*_folders(work))
     pools.real_share = options.real_share
     _tell(f"{name}: {len(pools.rendered)} rendered clips, {len(pools.real)} real ones")
     _Timed(pools, load_model(weights).requires_grad_(True).train(), run, options).train_for(seconds)

@@ -154,6 +154,13 @@ def test_a_voiceprint_has_unit_variance_and_does_not_know_the_order(tiny: ModelC
     torch.testing.assert_close(voiceprint(tokens.flip(1)), heard, atol=1e-5, rtol=1e-4)
 
 
+def test_the_voiceprint_does_not_hear_padding(tiny: ModelConfig) -> None:
+    voiceprint = Voiceprint(tiny)
+    tokens = torch.randn(2, 30, tiny.audio_width, generator=torch.Generator().manual_seed(0))
+    alone = torch.cat([voiceprint(tokens[:1, :12]), voiceprint(tokens[1:])])
+    torch.testing.assert_close(voiceprint(tokens, torch.tensor([12, 30])), alone)
+
+
 def test_frame_windows_at_token_times_are_the_tokens_themselves() -> None:
     tokens = torch.randn(20, 4)
     windows = frame_windows(tokens, torch.tensor([5, 9]) / TOKEN_RATE, reach=2)
