@@ -35,10 +35,9 @@ def grow(smaller: OmniSync, *, depth: int, audio_depth: int) -> OmniSync:
     larger.load_state_dict(smaller.state_dict(), strict=False)
     # The editor's blocks begin as the identity by themselves (their gates are zero); the encoder's
     # do once what they add is zero.
-    for block in larger.encoder.blocks[has.audio_depth :]:
-        for layer in (block.attention.out, block.feed[-1]):
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
+    for name, parameter in larger.encoder.blocks[has.audio_depth :].named_parameters():
+        if ".attention.out." in name or ".feed.2." in name:
+            nn.init.zeros_(parameter)
     return larger
 
 

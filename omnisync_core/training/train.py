@@ -290,7 +290,8 @@ class Trainer:
         self.average.update_parameters(self.model)
         self.step += 1
         # Tensors: reading a number would make the processor wait for the GPU in every step.
-        return self.accelerator.reduce({k: v.detach() for k, v in terms.items()}, "mean")
+        means: Any = self.accelerator.reduce({k: v.detach() for k, v in terms.items()}, "mean")
+        return means
 
     def _teach(self, batch: Batch, teacher: Objective) -> None:
         """Move the batch's goal by the teacher's guidance. What is heard without order, or not at
