@@ -36,7 +36,7 @@ from omnisync_core.training import voice
 from omnisync_core.training.batch import TrainOptions
 from omnisync_core.training.grow import grow
 from omnisync_core.training.pairs import save_shard
-from omnisync_core.training.prepare import hear, load_pools, render_shard
+from omnisync_core.training.prepare import HELD_OUT, hear, load_pools, render_shard
 from omnisync_core.training.sounds import Utterance
 from omnisync_core.training.train import Trainer
 
@@ -64,14 +64,16 @@ def _decoded(data: bytes, samples: int) -> np.ndarray:
 
 def pack(data: Path, out: Path) -> None:
     """Real speech with its labels, GRID's sounds, lips and packed crops, for little room."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
     from omnisync_core.training.align import read_speech
-    from omnisync_core.training.prepare import HELD_OUT
     from omnisync_core.training.real import pack_folder, packed_side
 
+    ffmpeg = get_ffmpeg_exe()
     out.mkdir(parents=True, exist_ok=True)
     said = [voice.from_phones(*one) for one in read_speech(data / "speech/train")]
     corpora = {}
-    for name in ("grid_s1", "grid_other"):
+    for name in HELD_OUT:
         corpora[name] = voice.grid_utterances(data / "clips/train" / name)
     rows: dict[str, list] = {"speech": said, **{k: list(v.values()) for k, v in corpora.items()}}
     for name, utterances in rows.items():
@@ -94,35 +96,9 @@ def pack(data: Path, out: Path) -> None:
         ):
             film = out / f"{name}-{clip.name}.mp4"
             size = f"{clip.crops.shape[2]}x{clip.crops.shape[1]}"
-            subprocess.run(
-                [
-                    "ffmpeg",
-                    "-y",
-                    "-v",
-                    "error",
-                    "-f",
-                    "rawvideo",
-                    "-pix_fmt",
-                    "rgb24",
-                    "-s",
-                    size,
-                    "-r",
-                    "25",
-                    "-i",
-                    "-",
-                    "-c:v",
-                    "libx264",
-                    "-crf",
-                    "16",
-                    "-preset",
-                    "veryslow",
-                    "-pix_fmt",
-                    "yuv420p",
-                    str(film),
-                ],
-                input=clip.crops.tobytes(),
-                check=True,
-            )
+            how = f"-f rawvideo -pix_fmt rgb24 -s {size} -r 25 -i - -c:v libx264 -crf 16"
+            command = [ffmpeg, "-y", "-v", "error", *how.split(), "-pix_fmt", "yuv420p", str(film)]
+            subprocess.run(command, input=clip.crops.tobytes(), check=True)
             points = np.round(clip.landmarks * 32).astype(np.int16)
             landmarks[clip.name] = np.diff(points, axis=0, prepend=0).astype(np.int16)
         np.savez_compressed(out / f"{name}.npz", **landmarks)
@@ -131,7 +107,7 @@ def pack(data: Path, out: Path) -> None:
 def unpack_films(source: Path, out: Path) -> None:
     """The packed crops and sounds of GRID, as `omnisync prepare` writes them."""
     rows = pickle.loads(gzip.decompress((source / "voices.pkl.gz").read_bytes()))
-    for name, held in (("grid_s1", 30), ("grid_other", 9)):
+    for name, held in HELD_OUT.items():
         landmarks = np.load(source / f"{name}.npz")
         crops = []
         for clip in landmarks.files:
@@ -308,7 +284,8 @@ def train(
     said = [one for path in files for one in pickle.loads(path.read_bytes())]
     say(f"{len(said)} utterances")
     one, others = heard["grid_s1"], heard["grid_other"]
-    real = [*one[30:], *6 * others[9:]]
+    known, strangers = HELD_OUT["grid_s1"], HELD_OUT["grid_other"]
+    real = [*one[known:], *6 * others[strangers:]]
     pool = said + 4 * heard["speech"]
     voice.teach_lips(pool, real)
     # As often as among the 1,200 utterances of runs/mini.sh.
@@ -317,7 +294,7 @@ def train(
     ears.mkdir(exist_ok=True)
     voice.train(
         pool + times * real,
-        [*one[:30], *others[:9]],
+        [*one[:known], *others[:strangers]],
         ears,
         minutes=0.22 * seconds / 60,
         start=start,

@@ -215,8 +215,3 @@ def draw_windows(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int,
             **{name: torch.tensor(rows[name]) for name in _MASKS},
         },
     )
-
-
-def draw_batch(pools: Pools, options: TrainOptions, seeds: Sequence[tuple[int, ...]]) -> Batch:
-    """The samples of these seeds, as one batch on the CPU."""
-    return draw_windows(pools, options, seeds).on("cpu")

@@ -3,8 +3,8 @@
     python -m omnisync_core.training.finish WINDOWS STUDENT DATA OUT
 
 WINDOWS and STUDENT: the model before and after a stage with guidance. Their mean (as model soups,
-Wortsman et al. 2022) edits as strongly as the student and draws lips in colours nearly as true as
-the teacher's (docs/LOG.md). DATA: a prepared folder, for its sounds.
+Wortsman et al. 2022) edits as strongly as the student and draws lips in colours nearer to the
+teacher's (docs/LOG.md). DATA: a prepared folder, for its sounds.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from omnisync_core.training.batch import (
     Batch,
     TrainOptions,
     around_mouth,
-    draw_batch,
     draw_time,
     draw_windows,
     shared_noise,
@@ -44,7 +43,7 @@ def _pools(config: ModelConfig) -> Pools:
 
 
 def _batch(config: ModelConfig, options: TrainOptions = OPTIONS, *, count: int = 3) -> Batch:
-    return draw_batch(_pools(config), options, [(0, 0, i) for i in range(count)])
+    return draw_windows(_pools(config), options, [(0, 0, i) for i in range(count)]).on("cpu")
 
 
 def _trainer(config: ModelConfig, run: Path) -> Trainer:
@@ -74,7 +73,7 @@ def test_drawn_pictures_fill_minus_one_to_one(tiny: ModelConfig) -> None:
 
 def test_a_sample_depends_on_its_own_seed_alone(tiny: ModelConfig) -> None:
     three, pools = _batch(tiny), _pools(tiny)
-    alone = draw_batch(pools, OPTIONS, [(0, 0, 2)])
+    alone = draw_windows(pools, OPTIONS, [(0, 0, 2)]).on("cpu")
     for name in ("source", "noise", "windows", "t", "mute"):
         assert torch.equal(getattr(alone, name)[0], getattr(three, name)[2]), name
     assert not torch.equal(three.noise[0], three.noise[1])
@@ -224,7 +223,7 @@ def test_guided_colours_are_those_of_the_pair_near_by() -> None:
 def test_a_student_moves_as_guidance_would_move_it(tiny_model: OmniSync, tmp_path: Path) -> None:
     options = TrainOptions(guidance=8.0, rate=5e-3, steps=80, frames=2, batch=8, no_audio=0)
     pools = _pools(tiny_model.config)
-    batch = draw_batch(pools, options, [(1, 0, i) for i in range(12)])
+    batch = draw_windows(pools, options, [(1, 0, i) for i in range(12)]).on("cpu")
     shift, _ = Objective(tiny_model).guidance_shift(batch, 8.0)
     drawn = {}
     for scale in (0.0, 8.0):
