@@ -3,13 +3,16 @@
 In: standard crops f32 [b 3 s s] in [-1, 1], any side. Out: the occluder's share of every pixel
 [b s s] in [0, 1]. A small vision transformer (Dosovitskiy et al. 2021) over a convolutional stem
 (Xiao et al. 2021), whose finer maps come back for the edges. Trained by training/occluder_net.py on
-rendered heads and GRID crops with drawn occluders.
+rendered heads and GRID crops with drawn occluders. Where it is unsure, the colours decide: GrabCut
+(Rother et al. 2004) when cv2 is installed (the extra `flow`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -17,12 +20,19 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from .layers import Attention, FeedForward, rotary
+from .optical_flow import opencv
 
 WEIGHTS = Path(__file__).parent / "weights" / "occluder.safetensors"
 FORMAT = "omnisync-occluder-1"
 SIDE = 144
 """Crops are seen at this side, the embedded model's own."""
 _WIDTH, _HEADS, _DEPTH = 96, 3, 3
+# Shares of the network below, from, and above which GrabCut takes a pixel for certainly face,
+# probably the thing, and certainly the thing. The lowest of 0.005, 0.02 and 0.1 was best, and 0.5
+# no worse than 0.3 (docs/LOG.md).
+_FACE, _LIKELY, _THING = 0.001, 0.5, 0.97
+# Fewer pixels have no colours to speak of: GrabCut fits two mixtures of five.
+_FEWEST = 20
 
 
 def _conv(c: int, d: int, *, stride: int = 1) -> nn.Sequential:
@@ -96,7 +106,38 @@ class OccluderNet(nn.Module):
         small = crops.float()
         if side != SIDE:
             small = F.interpolate(small, (SIDE, SIDE), mode="bilinear", antialias=True)
-        mask = torch.sigmoid(self(small))[:, None]
+        mask = torch.sigmoid(self(small))
+        mask = torch.stack([along_edges(*pair) for pair in zip(small, mask, strict=True)])[:, None]
         if side != SIDE:
             mask = F.interpolate(mask, (side, side), mode="bilinear", antialias=True)
         return mask[:, 0]
+
+
+def along_edges(crop: Tensor, mask: Tensor) -> Tensor:
+    """The mask [s s] of a crop [3 s s] in [-1, 1], drawn along the edges of the thing's colours.
+
+    As it is where there is no thing or no face to tell from it, or without OpenCV.
+    """
+    cv2 = opencv()
+    found = mask.cpu().numpy()
+    labels = np.full(found.shape, 2, np.uint8)  # GC_PR_BGD: probably face
+    labels[found > _LIKELY] = 3  # GC_PR_FGD
+    labels[found > _THING] = 1  # GC_FGD
+    labels[found < _FACE] = 0  # GC_BGD
+    thing = np.count_nonzero(labels % 2)
+    if cv2 is None or min(thing, labels.size - thing) < _FEWEST:
+        return mask
+    picture = ((crop.cpu() + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    picture = np.ascontiguousarray(picture[..., ::-1])
+
+    def cut() -> None:
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(picture, labels, None, *models, 1, cv2.GC_INIT_WITH_MASK)
+
+    # GrabCut draws lots from its thread's generator: in a new one they are the same every time,
+    # and the host's stay as they were.
+    thread = Thread(target=cut)
+    thread.start()
+    thread.join()
+    whole = torch.from_numpy(labels % 2).to(mask)
+    return F.avg_pool2d(whole[None], 3, stride=1, padding=1, count_include_pad=False)[0]

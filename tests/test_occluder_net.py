@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from omnisync_core import occluder_net
 from omnisync_core.composite import take_crop
 from omnisync_core.media import read_frames
-from omnisync_core.occluder_net import SIDE, OccluderNet
+from omnisync_core.occluder_net import SIDE, OccluderNet, along_edges
 from omnisync_core.occlusion import in_front, mouth_area, occlusion_ratio
 from omnisync_core.pipeline import track_mouth
 from omnisync_core.training.occluders import draw_occluder
@@ -56,6 +57,53 @@ def test_things_never_trained_on_are_found(shipped, face, kind):
 def test_crops_of_any_side_are_taken(shipped, side):
     mask = shipped.find(torch.rand(2, 3, side, side) * 2 - 1)
     assert mask.shape == (2, side, side) and 0 <= float(mask.min()) <= float(mask.max()) <= 1
+
+
+def _half_known() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A crop with a blue square, a mask that is sure of its upper half alone, and the true one."""
+    rng = np.random.default_rng(0)
+    picture = np.full((SIDE, SIDE, 3), (200, 150, 120)) + rng.normal(0, 6, (SIDE, SIDE, 3))
+    picture[40:100, 30:90] = np.array([40, 60, 180]) + rng.normal(0, 6, (60, 60, 3))
+    true, mask = torch.zeros(2, SIDE, SIDE)
+    true[40:100, 30:90] = 1
+    mask[30:110, 20:100] = 0.3
+    mask[40:70, 30:90] = 0.99
+    return _crop(picture.clip(0, 255).astype(np.uint8))[0], mask, true
+
+
+def test_a_thing_known_by_half_is_found_along_its_edges():
+    pytest.importorskip("cv2")
+    crop, mask, true = _half_known()
+    found = along_edges(crop, mask)
+    assert found.max() <= 1
+    assert ((found > 0.5) != (true > 0.5)).sum() <= 4  # its corners are rounded
+
+
+def test_nothing_and_everything_stay_as_they_are():
+    crop, mask, _ = _half_known()
+    for same in (0 * mask + 0.001, 0 * mask + 0.99):
+        assert torch.equal(along_edges(crop, same), same)
+
+
+def test_without_opencv_the_mask_stays_the_networks(monkeypatch):
+    monkeypatch.setattr(occluder_net, "opencv", lambda: None)
+    crop, mask, _ = _half_known()
+    assert torch.equal(along_edges(crop, mask), mask)
+
+
+def test_the_hosts_random_numbers_neither_matter_nor_change(shipped):
+    cv2 = pytest.importorskip("cv2")
+    crop, mask, _ = _half_known()
+
+    def drawn() -> np.ndarray:
+        return cv2.randu(np.zeros(8, np.uint8), 0, 255).copy()
+
+    cv2.setRNGSeed(1)
+    expected = drawn()
+    cv2.setRNGSeed(1)
+    first = along_edges(crop, mask)
+    assert np.array_equal(drawn(), expected)
+    assert torch.equal(along_edges(crop, mask), first)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -3,16 +3,17 @@
     python -m omnisync_core.training.occluder_net PAIRS OUT --minutes 12
 
 Pictures are the targets and sources of rendered shards and the crops of real packs; occluders are
-drawn over four fifths of them (occluders.py), some with the texture of another picture, so that a
-thing is known by lying in front and not by its colour, and half of what is skin with the colour of
-the face behind it. Goes on where it stopped; writes OUT/occluder.safetensors and, with --held, on
-heads never trained on, OUT/judge.json (things of HELD_OUT were never trained on either).
+drawn over seven tenths of them (occluders.py), some with the texture of another picture or in the
+colour of the face behind them (half of what is skin), so that a thing is known by lying in front
+and not by its colour. Goes on where it stopped; writes OUT/occluder.safetensors and, with --held,
+on heads never trained on, OUT/judge.json (things of HELD_OUT were never trained on either).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from ..occluder_net import FORMAT, SIDE, OccluderNet
 from .locator import RATE, fit
@@ -29,6 +31,8 @@ from .occluders import HELD_OUT, KINDS, SKIN, Occluder, draw_occluder
 from .pairs import load_shard
 
 BATCH = 24
+# Of things that are no skin, so many have the colour of the face behind them.
+_FACE_COLOURED = 0.15
 # Of weights that learn on: half of a fresh network's.
 _RATE_ON = 1e-3
 _MOUTH = np.array([[0.5, 0.44]]) * SIDE  # about where the standard crop has it
@@ -83,7 +87,7 @@ def draw_sample(
         mouth = _MOUTH + rng.normal(size=2) * 0.08 * SIDE
         kind = str(rng.choice(kinds))
         thing = draw_occluder(rng, mouth, SIDE, kind=kind)
-        if kind in SKIN and rng.random() < 0.5:
+        if rng.random() < (0.5 if kind in SKIN else _FACE_COLOURED):
             thing = thing.tinted(_cheek(picture, rng) * rng.uniform(0.75, 1.15))
         elif rng.random() < 0.3:
             texture = np.ascontiguousarray(np.rot90(crops.draw(rng), int(rng.integers(1, 4))))
@@ -103,11 +107,22 @@ def _cheek(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return picture[y - reach : y + reach, x - reach : x + reach].mean((0, 1))
 
 
-def _batch(crops: Crops, seed: int) -> tuple[Tensor, Tensor]:
-    rng = np.random.default_rng(seed)
-    pictures, covers = zip(*(draw_sample(crops, rng) for _ in range(BATCH)), strict=True)
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return x, torch.from_numpy(np.stack(covers))
+class _Batches(Dataset):
+    """A batch for every seed: pictures [b 3 144 144] in [-1, 1] and covers [b 144 144]."""
+
+    def __init__(self, crops: Crops) -> None:
+        self.crops = crops
+
+    def __getitem__(self, seed: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng(seed)
+        pictures, covers = zip(*(draw_sample(self.crops, rng) for _ in range(BATCH)), strict=True)
+        x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return x, torch.from_numpy(np.stack(covers))
+
+
+def _seeds(rng: torch.Generator) -> Iterator[int]:
+    while True:
+        yield int(torch.randint(2**31, (1,), generator=rng))
 
 
 def loss_of(net: OccluderNet, x: Tensor, cover: Tensor) -> Tensor:
@@ -148,7 +163,8 @@ def main() -> None:
     )
     parser.add_argument("pairs", type=Path, nargs="+", help="folders that prepare.py filled")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=12, help="of CPU time")
+    parser.add_argument("--minutes", type=float, default=12, help="of CPU time, without workers'")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw (default none)")
     parser.add_argument("--start", type=Path, help="weights that learn on")
     parser.add_argument("--held", type=Path, help="such a folder of heads never trained on")
     arguments = parser.parse_args()
@@ -158,9 +174,18 @@ def main() -> None:
     net = OccluderNet.load(arguments.start) if arguments.start else OccluderNet()
     net.requires_grad_(True)
 
+    if arguments.workers:
+        cv2.setNumThreads(1)  # here: its threads do not live on in forked processes
+    coming: Iterator[tuple[Tensor, Tensor]] | None = None
+
     def step(rng: torch.Generator) -> Tensor:
-        seed = int(torch.randint(2**31, (1,), generator=rng))
-        return loss_of(net, *_batch(crops, seed))
+        nonlocal coming
+        if coming is None:
+            loader = DataLoader(
+                _Batches(crops), None, sampler=_seeds(rng), num_workers=arguments.workers
+            )
+            coming = iter(loader)
+        return loss_of(net, *next(coming))
 
     rate = _RATE_ON if arguments.start else RATE
     state = arguments.out / "occluder.pt"

@@ -301,16 +301,29 @@ def _blob(rng: np.random.Generator) -> list[_Piece]:
 
 
 def _slab(rng: np.random.Generator) -> list[_Piece]:
-    """An angular outline with up to three stripes or patches of other colours on it."""
+    """An angular outline with up to three patches or bands of other colours on it."""
     corners = rng.uniform(-1, 1, (int(rng.integers(3, 9)), 2)) * rng.uniform(0.12, 0.45, 2)
     corners -= [0, corners[:, 1].min()]
     outline = cv2.convexHull(corners.astype(np.float32))[:, 0].astype(np.float64)
     pieces = [_Piece(outline, _any_colour(rng), 0.0, rng.uniform(0, 0.8))]
     middle = outline.mean(0)
     for _ in range(int(rng.integers(0, 4))):
-        inner = middle + (outline - middle) * rng.uniform(0.2, 0.9, 2)
+        if rng.random() < 0.5:
+            inner = middle + (outline - middle) * rng.uniform(0.2, 0.9, 2)
+        else:
+            inner = _band(rng, outline)
         pieces.append(_Piece(inner, _any_colour(rng), 0.0, rng.uniform(0, 0.5)))
     return pieces
+
+
+def _band(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
+    """A strip [4, 2] across a convex outline, from rim to rim."""
+    start, other = rng.uniform(0, 1), rng.uniform(0.35, 0.65)
+    first, second = rng.uniform(0.03, 0.15, 2)
+    along = (start + np.array([0.0, first, other, other + second])) % 1.0 * len(outline)
+    corners = np.concatenate([outline, outline[:1]])
+    ticks = np.arange(len(corners))
+    return np.stack([np.interp(along, ticks, corners[:, k]) for k in (0, 1)], 1)
 
 
 def _cup(rng: np.random.Generator) -> list[_Piece]:

@@ -44,7 +44,7 @@ def test_some_samples_are_clear_and_covers_are_shares(folder: Path) -> None:
 def test_the_loss_of_a_batch_falls(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(occluder_net, "BATCH", 2)
     torch.manual_seed(0)
-    net, batch = OccluderNet(), occluder_net._batch(Crops(folder), 3)
+    net, batch = OccluderNet(), occluder_net._Batches(Crops(folder))[3]
     assert batch[1].any()
     optimiser = torch.optim.AdamW(net.parameters(), 2e-3)
     losses = []
