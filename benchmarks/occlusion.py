@@ -36,7 +36,7 @@ from omnisync_core.config import SyncOptions
 from omnisync_core.editing import edit_window
 from omnisync_core.model import FrameAudio, OmniSync
 from omnisync_core.occluder_net import OccluderNet
-from omnisync_core.occlusion import MaskFinder, OcclusionWatch, View, mouth_area, soft_edge
+from omnisync_core.occlusion import MaskFinder, OcclusionWatch, View, mouth_area
 from omnisync_core.training.occluders import HELD_OUT, draw_occluder
 from omnisync_core.training.pairs import RATE, RenderedClip
 from omnisync_core.training.prepare import load_pools
@@ -118,7 +118,7 @@ def look(row: str, net: MaskFinder, case: Case) -> list[View]:
     out = [View("clear", views[0].ratio, crops[0], None)]
     for crop, mask in zip(crops[1:], masks[1:], strict=True):
         if row == "local":
-            out.append(View("local", 0.0, crop, soft_edge(mask[None], 1)[0]))
+            out.append(View("local", 0.0, crop, mask))
         else:
             source = occlusion.complete(crop, mask, crops[0])
             out.append(View("complete", 0.0, source, occlusion.kept_whole(mask)))

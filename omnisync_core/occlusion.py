@@ -43,6 +43,8 @@ _MEMORY = 4
 _MOUTH_RADII = (0.22, 0.13)
 # Times that, an open mouth's teeth lie within. So much is taken from a clear frame (docs/LOG.md).
 _TEETH_REACH = 1.25
+# Times that, all of a mouth and its moustache lies within, and no thing as a whole (docs/LOG.md).
+_FACE_REACH = 1.7
 # What is a thing by at least this is kept whole where the face was completed: a piece of it that
 # the mask half misses would be erased there (docs/LOG.md).
 _KEPT_WHOLE = 0.5
@@ -59,11 +61,11 @@ def mouth_area(size: int, *, grown: float = 1.0) -> Tensor:
 
 
 def in_front(mask: Tensor) -> Tensor:
-    """A found mask [s s] without teeth and tongue that were taken for a thing.
+    """A found mask [s s] without teeth, tongue and moustaches that were taken for a thing.
 
     What covers a mouth comes from outside: only what hangs together with something there stays.
     """
-    inside = mouth_area(mask.shape[-1], grown=_TEETH_REACH)[0]
+    inside = mouth_area(mask.shape[-1], grown=_FACE_REACH)[0]
     solid = (mask > 0.2).float()
     reached = (mask > 0.5) * (1 - inside)
     for _ in range(mask.shape[-1]):  # at most as many steps as a thing is long
@@ -134,7 +136,7 @@ class OcclusionWatch:
         if self._mode == "clear":
             return View("clear", ratio, crop, None)
         if self._mode == "local" or self._clear is None:
-            return View("local", ratio, crop, soft_edge(mask[None], 1)[0])
+            return View("local", ratio, crop, mask)
         return View("complete", ratio, complete(crop, mask, self._clear), kept_whole(mask))
 
 
@@ -155,7 +157,7 @@ def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
 
 def kept_whole(mask: Tensor) -> Tensor:
     """What stays of a completed crop's own pixels, for a mask [s s]: a little more than that."""
-    return soft_edge((mask / _KEPT_WHOLE).clamp(max=1)[None], 1)[0]
+    return (mask / _KEPT_WHOLE).clamp(max=1)
 
 
 def _moved_onto(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:

@@ -73,6 +73,13 @@ def test_shapes_that_do_not_belong_together_are_refused(scene):
         repair(source, edited, mask, softness=-1)
 
 
+def test_a_moustache_taken_for_a_thing_is_dropped():
+    moustache = torch.zeros(72, 72)
+    moustache[20:25, 22:50] = 0.9
+    assert float(occlusion_ratio(moustache[None], mouth_area(72))) > 0
+    assert not in_front(moustache).any()
+
+
 def test_teeth_taken_for_a_thing_are_dropped_and_what_comes_from_outside_stays_whole():
     rows, columns = mouth_area(72)[0].nonzero().T
     middle, left = int(rows.float().mean()), int(columns.min())
