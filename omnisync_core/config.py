@@ -90,7 +90,7 @@ class SyncOptions:
     """Where the mouth is: auto, full, x,y,w,h in pixels, or a JSON file with one box per frame."""
     speaker: str = "auto"
     """Whose mouth `auto` follows: auto (the clearest), left, right, largest, or x,y in pixels."""
-    occlusion: Occlusion = "auto"
+    occlusion: Occlusion = "off"
     """auto keeps what covers the mouth (a hand, a microphone) in front of the edit; off does not
     look for it."""
     length: Length = "silence"
