@@ -28,8 +28,8 @@ SIDE = 144
 """Crops are seen at this side, the embedded model's own."""
 _WIDTH, _HEADS, _DEPTH = 96, 3, 3
 # Shares of the network below, from, and above which GrabCut takes a pixel for certainly face,
-# probably the thing, and certainly the thing. The lowest of 0.005, 0.02 and 0.1 was best, and 0.5
-# no worse than 0.3 (docs/LOG.md).
+# probably the thing, and certainly the thing. 0.001 was the best of five up to 0.1, 0.5 better than
+# 0.3, and of the last it matters little (docs/LOG.md).
 _FACE, _LIKELY, _THING = 0.001, 0.5, 0.97
 # Fewer pixels have no colours to speak of: GrabCut fits two mixtures of five.
 _FEWEST = 20
