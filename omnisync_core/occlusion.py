@@ -43,7 +43,7 @@ _MEMORY = 4
 _MOUTH_RADII = (0.22, 0.13)
 # Times that, an open mouth's teeth lie within. So much is taken from a clear frame (docs/LOG.md).
 _TEETH_REACH = 1.25
-# Times that, all of a mouth and its moustache lies within, and no thing as a whole (docs/LOG.md).
+# Times that, all of a mouth and its moustache lies within, and hardly a whole thing (docs/LOG.md).
 _FACE_REACH = 1.7
 # What is a thing by at least this is kept whole where the face was completed: a piece of it that
 # the mask half misses would be erased there (docs/LOG.md).
