@@ -5,7 +5,7 @@
 
 Clips of sixteen frames: the first is clear, then a thing that training never saw (cup, phone, leaf)
 stands still before the mouth. Bands: the share of the mouth's ellipse that it covers. Rows: no
-repair (the edit as it is), local (the occluder's own pixels stay), always (the face is completed
+repair (the edit as it is), local (the visible mouth is edited), always (the face is completed
 whatever is covered), auto (what ships); and the last three with the true mask in place of the one
 found, which tells the mask's faults from the repair's. Columns, over the covered frames:
 
@@ -30,13 +30,20 @@ from curves import table
 from einops import rearrange
 from torch import Tensor
 
-from omnisync_core import occlusion
 from omnisync_core.checkpoint import load_model
 from omnisync_core.config import SyncOptions
 from omnisync_core.editing import edit_window
 from omnisync_core.model import FrameAudio, OmniSync
 from omnisync_core.occluder_net import OccluderNet
-from omnisync_core.occlusion import MaskFinder, OcclusionWatch, View, mouth_area
+from omnisync_core.occlusion import (
+    OcclusionWatch,
+    View,
+    complete,
+    in_front,
+    kept_whole,
+    mouth_area,
+    uncover,
+)
 from omnisync_core.training.occluders import HELD_OUT, draw_occluder
 from omnisync_core.training.pairs import RATE, RenderedClip
 from omnisync_core.training.prepare import load_pools
@@ -91,23 +98,20 @@ def make_case(model: OmniSync, clip: RenderedClip, band: tuple[float, float], se
     return Case(clear, edit(model, clear, audio), _tensor(source), _tensor(truth), cover, audio)
 
 
-class Truth:
-    """Finds the masks [f s s] of a clip's frames, in order, exactly."""
+class Given:
+    """Finds these masks [f s s] of a clip's frames, in order."""
 
-    def __init__(self, cover: Tensor) -> None:
-        self._masks = iter(cover)
+    def __init__(self, masks: Tensor) -> None:
+        self._masks = iter(masks)
 
     def find(self, crops: Tensor) -> Tensor:
         return torch.stack([next(self._masks) for _ in crops])
 
 
-def look(row: str, net: MaskFinder, case: Case) -> list[View]:
-    """What the network sees and what stays, by row of the table."""
-    crops, found = case.source, net
-    if row.startswith("true, "):
-        row, found = row.removeprefix("true, "), Truth(case.cover)
-    masks = [occlusion.in_front(found.find(crop[None])[0]) for crop in crops]
-    watch = OcclusionWatch(Truth(torch.stack(masks)))
+def look(row: str, masks: Tensor, case: Case) -> list[View]:
+    """What the network sees and what stays, by row of the table, for masks [f s s] of the thing."""
+    crops = case.source
+    watch = OcclusionWatch(Given(masks))
     views = [watch.look(crop) for crop in crops]
     if row == "no repair":
         return [
@@ -116,12 +120,9 @@ def look(row: str, net: MaskFinder, case: Case) -> list[View]:
     if row == "auto":
         return views
     out = [View("clear", views[0].ratio, crops[0], None)]
+    fill = uncover if row == "local" else complete
     for crop, mask in zip(crops[1:], masks[1:], strict=True):
-        if row == "local":
-            out.append(View("local", 0.0, crop, mask))
-        else:
-            source = occlusion.complete(crop, mask, crops[0])
-            out.append(View("complete", 0.0, source, occlusion.kept_whole(mask)))
+        out.append(View("local", 0.0, fill(crop, mask, crops[0]), kept_whole(mask)))
     return out
 
 
@@ -136,11 +137,14 @@ def made(edited: Tensor, source: Tensor, truth: Tensor, weight: Tensor) -> tuple
     return float(((edited - source) * asked)[1:].sum()), float((asked * (truth - source))[1:].sum())
 
 
-def judge(model: OmniSync, net: OccluderNet, cases: list[Case], row: str) -> list[str]:
+def judge(model: OmniSync, cases: list[tuple[Case, Tensor]], row: str) -> list[str]:
+    """A row of the table, from cases with the masks that were found in them."""
     sums = dict.fromkeys(("made", "asked", "free", "wanted"), 0.0)
     inside, mouth, rest, both, either = [], [], [], 0.0, 0.0
-    for case in cases:
-        views = look(row, net, case)
+    for case, found in cases:
+        masks = case.cover if row.startswith("true") else found
+        masks = torch.stack([in_front(mask) for mask in masks])
+        views = look(row.removeprefix("true, "), masks, case)
         edited = edit(model, torch.stack([view.source for view in views]), case.audio)
         for i, view in enumerate(views):
             if view.keep is not None:
@@ -159,10 +163,8 @@ def judge(model: OmniSync, net: OccluderNet, cases: list[Case], row: str) -> lis
         mouth.append(float(wrong[seen[1:] > 0].mean()))
         face = (seen[1:] == 0) & (case.cover[1:] == 0)
         rest.append(float(wrong[face].mean()))
-        finder = Truth(case.cover[1:]) if row.startswith("true") else net
-        for crop, cover in zip(case.source[1:], case.cover[1:], strict=True):
-            found, true = occlusion.in_front(finder.find(crop[None])[0]) > 0.5, cover > 0.5
-            both, either = both + float((found & true).sum()), either + float((found | true).sum())
+        here, there = masks[1:] > 0.5, case.cover[1:] > 0.5
+        both, either = both + float((here & there).sum()), either + float((here | there).sum())
     share, free = sums["made"] / sums["asked"], sums["free"] / sums["wanted"]
     figures = [np.mean(inside), share, share / free, np.mean(mouth), np.mean(rest), both / either]
     return [row, *(f"{value:.2f}" for value in figures)]
@@ -186,7 +188,8 @@ def main() -> None:
             for i in range(arguments.clips)
         ]
         name = f"{band[0]:.0%}-{band[1]:.0%}"
-        rows += [[name, *judge(model, net, cases, row)] for row in arguments.rows]
+        seen = [(case, torch.cat([net.find(crop[None]) for crop in case.source])) for case in cases]
+        rows += [[name, *judge(model, seen, row)] for row in arguments.rows]
     header = ["covered", "repair", "inside", "made", "kept", "mouth", "identity", "IoU"]
     sys.stdout.write(table(header, rows))
 

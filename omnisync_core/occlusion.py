@@ -5,11 +5,12 @@ microphone, hair. How much of the mouth it covers decides, frame by frame:
 
     clear     nothing to do
     local     under 30 %: the visible mouth is edited, the occluder's own pixels stay
-    complete  from 30 %: the mouth is first taken, under the occluder and around it, from the last
-              clear frame of the shot, so that the network edits a whole face with a whole mouth
-              (half an old one and half a new one is none); then the occluder goes on top
+    complete  from 30 %: the whole mouth is first taken from the last clear frame of the shot (half
+              an old one and half a new one is none), edited, and the occluder goes on top
 
-Everything looks back only: frames stream.
+In both the network sees a face with nothing in front, for it moves lips timidly beside a thing:
+what is under the occluder comes from that clear frame too, in local repair only where that frame
+fits. Everything looks back only: frames stream.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ _MOUTH_RADII = (0.22, 0.13)
 _TEETH_REACH = 1.25
 # Times that, all of a mouth and its moustache lies within, and hardly a whole thing (docs/LOG.md).
 _FACE_REACH = 1.7
-# What is a thing by at least this is kept whole where the face was completed: a piece of it that
-# the mask half misses would be erased there (docs/LOG.md).
+# What is a thing by at least this is kept whole where the face was filled: a piece of it that the
+# mask half misses would be erased there (docs/LOG.md).
 _KEPT_WHOLE = 0.5
+# A clear frame fits from this correlation on: most frames of a development clip a fifth of a second
+# apart do, those of two people never (docs/LOG.md).
+_FITS = 0.9
 # The border of what is taken fades over twice so many pixels.
 _TAKEN_SOFT = 3
 
@@ -135,9 +139,10 @@ class OcclusionWatch:
             self._clear = crop
         if self._mode == "clear":
             return View("clear", ratio, crop, None)
-        if self._mode == "local" or self._clear is None:
+        if self._clear is None:
             return View("local", ratio, crop, mask)
-        return View("complete", ratio, complete(crop, mask, self._clear), kept_whole(mask))
+        fill = uncover if self._mode == "local" else complete
+        return View(self._mode, ratio, fill(crop, mask, self._clear), kept_whole(mask))
 
 
 def _next_mode(mode: Mode, now: float, mean: float) -> Mode:
@@ -147,39 +152,47 @@ def _next_mode(mode: Mode, now: float, mean: float) -> Mode:
     return "local" if now >= (LOCAL_FROM if mode == "clear" else LOCAL_UNTIL) else "clear"
 
 
+def uncover(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
+    """The crop [3 s s] with what the mask [s s] covers from a clear one of the same face; as it is
+    where the two do not fit."""
+    moved, fit = _moved_onto(crop, mask, reference)
+    return torch.lerp(crop, moved, soft_edge(mask[None], _TAKEN_SOFT)[0]) if fit >= _FITS else crop
+
+
 def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
     """The crop [3 s s] with the mouth, and what the mask [s s] covers, from a clear one of the same
     face."""
     taken = torch.maximum(mask, mouth_area(crop.shape[-1], grown=_TEETH_REACH)[0])
-    moved = _moved_onto(crop, mask, reference)
+    moved, _ = _moved_onto(crop, mask, reference)
     return torch.lerp(crop, moved, soft_edge(taken[None], _TAKEN_SOFT)[0])
 
 
 def kept_whole(mask: Tensor) -> Tensor:
-    """What stays of a completed crop's own pixels, for a mask [s s]: a little more than that."""
+    """What stays of a filled crop's own pixels, for a mask [s s]: a little more than that."""
     return (mask / _KEPT_WHOLE).clamp(max=1)
 
 
-def _moved_onto(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
-    """The reference under the shift and turn that fit best where the face is seen and still.
+def _moved_onto(crop: Tensor, mask: Tensor, reference: Tensor) -> tuple[Tensor, float]:
+    """The reference under the shift and turn that fit best where the face is seen and still, and
+    how the two correlate there, up to 1.
 
-    ECC (Evangelidis and Psarakis 2008); as it lies where none can be found, or without OpenCV (the
-    extra `flow`). The mouth does not count: it speaks.
+    ECC (Evangelidis and Psarakis 2008); as it lies, and 0, where none can be found, or without
+    OpenCV (the extra `flow`). The mouth does not count: it speaks.
     """
     cv2 = opencv()
     if cv2 is None:
-        return reference
+        return reference, 0.0
     size = crop.shape[-1]
     grey = [((x.mean(0) + 1) * 127.5).byte().numpy() for x in (crop, reference)]
     seen = ((mask < 0.1) & (mouth_area(size)[0] == 0)).byte().numpy()
     matrix = np.eye(2, 3, dtype=np.float32)
     rule = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
     try:
-        _, matrix = cv2.findTransformECC(
+        fit, matrix = cv2.findTransformECC(
             grey[0], grey[1], matrix, cv2.MOTION_EUCLIDEAN, rule, seen, 5
         )
     except cv2.error:  # nothing in common: too little is seen, or it has no texture
-        return reference
+        return reference, 0.0
     moved = cv2.warpAffine(
         rearrange(reference, "c y x -> y x c").numpy(),
         matrix,
@@ -187,7 +200,7 @@ def _moved_onto(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return rearrange(torch.from_numpy(moved), "y x c -> c y x")
+    return rearrange(torch.from_numpy(moved), "y x c -> c y x"), float(fit)
 
 
 def soft_edge(mask: Tensor, softness: int) -> Tensor:

@@ -118,14 +118,21 @@ def test_a_clear_face_is_left_alone():
     assert (view.mode, view.ratio, view.keep) == ("clear", 0.0, None)
 
 
-def test_a_little_in_the_way_is_kept_at_once_and_the_face_not_completed():
+def test_a_little_in_the_way_is_kept_at_once_and_the_network_sees_what_it_hides():
     watch = OcclusionWatch(Drawn())
     watch.look(_face())
+    view = watch.look(_covered(_face(2), 0.25))
+    assert view.mode == "local" and view.keep is not None
+    assert bool((view.keep[-20:] == 1).all()) and float(view.keep[: 72 // 4].max()) == 0
+    assert float((view.source - _face(2))[:, :68, 4:-4].abs().mean()) < 0.05
+
+
+def test_under_a_little_in_the_way_nothing_comes_from_a_frame_that_does_not_fit():
+    watch = OcclusionWatch(Drawn())
+    watch.look(_face().flip(-1) * 0.5 + _face().flip(-2) * 0.5)
     crop = _covered(_face(), 0.25)
     view = watch.look(crop)
     assert view.mode == "local" and view.source is crop
-    assert view.keep is not None and bool((view.keep[-20:] == 1).all())
-    assert float(view.keep[: 72 // 4].max()) == 0
 
 
 def test_much_in_the_way_is_filled_from_the_last_clear_frame_moved_into_place():

@@ -1,22 +1,21 @@
 """Training of FlowNet3D, from a prepared folder (prepare.py) to its weights.
 
-    python -m omnisync_core.training.flow_net PAIRS OUT --minutes 10 --held PAIRS --rig facekit.npz
+    python -m omnisync_core.training.flow_net PAIRS OUT --minutes 40 --held PAIRS --rig facekit.npz
 
-Half of every batch are pictures moved by made-up smooth flows, whose truth is known; the other half
-are neighbouring frames of clips without any label: what the flow brings back must look like the
-present (photometric, Charbonnier) and the flow be smooth where the picture is (Jason et al. 2016;
-Wang et al. 2018). Goes on where it stopped; writes OUT/flow.safetensors. With --held and --rig,
-OUT/judge.json: end-point errors in pixels of the network, DIS and Lucas-Kanade on made-up flows
-over unseen faces and on the true motion of rendered heads.
+Of half of every batch the truth is known: pictures moved by made-up smooth flows and, with --rig,
+rendered heads that move. The other half are neighbouring frames of clips without any label: what
+the flow brings back must look like the present (photometric, Charbonnier) and the flow be smooth
+where the picture is (Jason et al. 2016; Wang et al. 2018). Goes on where it stopped; writes
+OUT/flow.safetensors. With --held and --rig, OUT/judge.json: end-point errors in pixels of the
+network, DIS and Lucas-Kanade on made-up flows over unseen faces and on other rendered heads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from torch.nn import functional as F
 from ..flow_net import FORMAT, FlowNet3D
 from ..optical_flow import Estimator, backward_warp, dense_flow, lucas_kanade, resize_flow
 from .heads import Head, HeadKit
+from .locator import fit
 from .pairs import load_shard
 from .raster import SAMPLES, nearest, project
 from .render import opening_of, posed, prepare, render
@@ -37,6 +37,10 @@ from .scene import Scene, Window, idle_track, pose_track
 SIDE = 96
 BATCH = 8
 RATE = 1e-3
+Truth = tuple[Tensor, Tensor, Tensor]
+"""Two frames [3 SIDE SIDE] in [-1, 1] and the backward flow [2 SIDE SIDE] in pixels."""
+# Of the rendered heads with true flow; those that judge begin at another seed.
+_TAUGHT, _TAUGHT_HEADS, _JUDGED = 11_000, 150, 77_000
 # By eye on the first hundred steps: less leaves noise in flat cheeks, more smears the lips.
 _SMOOTH = 0.1
 
@@ -69,27 +73,35 @@ def made_up_flow(rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(whole).float() + bend
 
 
+def made_up_pair(clips: Clips, rng: np.random.Generator) -> Truth:
+    """A picture, the same moved by a made-up flow in other light and noise, and the flow."""
+    flow, previous = made_up_flow(rng), clips.draw(rng, 1)
+    moved = backward_warp(previous, flow[None])
+    light = (1 + rng.normal() * 0.05) * moved + rng.normal() * 0.03
+    return previous[0], (light + torch.randn(light.shape) * 0.02)[0], flow
+
+
 def _charbonnier(x: Tensor) -> Tensor:
     return (x * x + 1e-6).sqrt()
 
 
-def loss_of(net: FlowNet3D, clips: Clips, rng: np.random.Generator) -> Tensor:
-    """Half a batch with truth, half without."""
-    moved, truth = [], []
-    for _ in range(BATCH // 2):
-        flow = made_up_flow(rng)
-        previous = clips.draw(rng, 1)
-        current = backward_warp(previous, flow[None])
-        light = (1 + rng.normal() * 0.05) * current + rng.normal() * 0.03
-        moved.append(torch.cat([previous, light + torch.randn(light.shape) * 0.02]))
-        truth.append(flow)
+def loss_of(
+    net: FlowNet3D, clips: Clips, rendered: Sequence[Truth], rng: np.random.Generator
+) -> Tensor:
+    """Half a batch with truth, a half of it rendered where there is any; half without."""
+    known = [
+        rendered[int(rng.integers(len(rendered)))]
+        if rendered and i % 2
+        else made_up_pair(clips, rng)
+        for i in range(BATCH // 2)
+    ]
     seen = [clips.draw(rng, 2) for _ in range(BATCH // 2)]
-    pairs = torch.stack(moved + seen)
+    pairs = torch.stack([*(torch.stack(pair[:2]) for pair in known), *seen])
     levels = net.levels(pairs[:, 0], pairs[:, 1])
-    known = torch.stack(truth)
-    total = known.new_zeros(())
+    truth = torch.stack([flow for _, _, flow in known])
+    total = truth.new_zeros(())
     for flow in levels:
-        wanted = resize_flow(known, *flow.shape[2:])
+        wanted = resize_flow(truth, *flow.shape[2:])
         scale = SIDE / flow.shape[2]  # errors in full pixels, whatever the level
         total = total + scale * _charbonnier(flow[: BATCH // 2] - wanted).mean() / len(levels)
     previous, current = pairs[BATCH // 2 :].unbind(1)
@@ -107,10 +119,8 @@ def _roughness(flow: Tensor, picture: Tensor) -> Tensor:
     return total
 
 
-def rendered_pairs(
-    kit: HeadKit, seed: int, *, heads: int, side: int = SIDE
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(previous, current, true backward flow) of heads that move and make faces."""
+def rendered_pairs(kit: HeadKit, seed: int, *, heads: int, side: int = SIDE) -> Iterator[Truth]:
+    """Heads that move and make faces, two pairs of moments each."""
     for number in range(heads):
         rng = np.random.default_rng(seed + number)
         head, scene = Head(kit, rng), Scene(rng)
@@ -134,18 +144,20 @@ def rendered_pairs(
             which, weights = (x[::SAMPLES, ::SAMPLES] for x in drawn[:2])
             shares = np.concatenate([weights, 1 - weights.sum(-1, keepdims=True)], -1)
             way = (old - new)[take.triangles[which], :2] / SAMPLES  # [h w 3 2]
-            flow = (shares[..., None] * way).sum(2) * (which >= 0)[..., None]
+            # Where nothing was drawn the weights are what the memory held.
+            flow = np.where((which >= 0)[..., None], (shares[..., None] * way).sum(2), 0)
             yield before, after, torch.from_numpy(flow).permute(2, 0, 1).float()
 
 
 def judge(net: FlowNet3D, held: Path, rig: Path) -> dict[str, dict[str, float]]:
     """Mean end-point error in pixels, and milliseconds a pair, of each estimator on each truth."""
     rng, clips = np.random.default_rng(5), Clips(held)
-    made: list[tuple[Tensor, Tensor, Tensor]] = []
+    made: list[Truth] = []
     for _ in range(40):
         flow, previous = made_up_flow(rng), clips.draw(rng, 1)
         made.append((previous[0], backward_warp(previous, flow[None])[0], flow))
-    truths = {"made up": made, "rendered": list(rendered_pairs(HeadKit.load(rig), 77_000, heads=8))}
+    rendered = list(rendered_pairs(HeadKit.load(rig), _JUDGED, heads=8))
+    truths = {"made up": made, "rendered": rendered}
     estimators: dict[str, Estimator] = {
         "flownet3d": net.estimate,
         "dense_flow": dense_flow,
@@ -163,37 +175,6 @@ def judge(net: FlowNet3D, held: Path, rig: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def train(clips: Clips, state: Path, *, minutes: float) -> FlowNet3D:
-    """Train for that long (CPU time) in all, going on from `state` where it exists."""
-    net = FlowNet3D()
-    optimiser = torch.optim.AdamW(net.parameters(), RATE)
-    step, spent, running = 0, 0.0, 0.0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        net.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step, spent = saved["step"], saved["minutes"]
-    started = time.process_time() - 60 * spent  # a busy machine trains no less
-    while (spent := (time.process_time() - started) / 60) < minutes:
-        for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / 50)
-            group["lr"] = RATE * warm * (0.52 + 0.48 * math.cos(math.pi * spent / minutes))
-        loss = loss_of(net, clips, np.random.default_rng((1, step)))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        step, running = step + 1, running + loss.item()
-        if step % 20 == 0:
-            row = {"step": step, "minutes": round(spent, 2), "loss": round(running / 20, 4)}
-            with state.with_suffix(".jsonl").open("a") as log:
-                log.write(json.dumps(row) + "\n")
-            running = 0.0
-            states = {"network": net.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save({**states, "step": step, "minutes": spent}, state)
-    return net.eval()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -202,12 +183,28 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=10, help="of CPU time")
     parser.add_argument("--held", type=Path, help="such a folder of heads never trained on")
-    parser.add_argument("--rig", type=Path, help="facekit.npz, for the true motion of heads")
+    parser.add_argument("--rig", type=Path, help="facekit.npz, to render heads with true flow")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    net = train(Clips(arguments.pairs), arguments.out / "flow.pt", minutes=arguments.minutes)
-    weights = {key: value.half().contiguous() for key, value in net.state_dict().items()}
+    clips, rendered = Clips(arguments.pairs), list[Truth]()
+    if arguments.rig:
+        rendered += rendered_pairs(HeadKit.load(arguments.rig), _TAUGHT, heads=_TAUGHT_HEADS)
+
+    def step(rng: torch.Generator) -> Tensor:
+        seed = int(torch.randint(2**31, (1,), generator=rng))
+        return loss_of(net, clips, rendered, np.random.default_rng(seed))
+
+    net, state = FlowNet3D(), arguments.out / "flow.pt"
+    average = fit(
+        net,
+        step,
+        state,
+        minutes=arguments.minutes,
+        rate=RATE,
+        memory_format=torch.channels_last_3d,
+    )
+    weights = {key: value.half().contiguous() for key, value in average.state_dict().items()}
     save_file(weights, arguments.out / "flow.safetensors", metadata={"format": FORMAT})
     if arguments.held and arguments.rig:
         found = judge(

@@ -1,5 +1,6 @@
 """Training of FlowNet3D."""
 
+import os
 import sys
 from dataclasses import replace
 from fractions import Fraction
@@ -18,8 +19,11 @@ from omnisync_core.media import FrameWriter
 from omnisync_core.model import OmniSync
 from omnisync_core.optical_flow import backward_warp
 from omnisync_core.training import flow_net
-from omnisync_core.training.flow_net import SIDE, Clips, loss_of, made_up_flow
+from omnisync_core.training.flow_net import SIDE, Clips, loss_of, made_up_flow, rendered_pairs
+from omnisync_core.training.heads import HeadKit
 from omnisync_core.training.pairs import save_shard
+
+DATA = os.environ.get("OMNISYNC_DATA")
 
 
 @pytest.fixture
@@ -53,12 +57,25 @@ def test_the_loss_knows_the_made_up_truth(folder: Path, monkeypatch: pytest.Monk
     optimiser = torch.optim.Adam(net.parameters(), 2e-3)
     losses = []
     for _ in range(40):
-        loss = loss_of(net, clips, np.random.default_rng(3))
+        loss = loss_of(net, clips, [], np.random.default_rng(3))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.skipif(
+    not DATA or not (Path(DATA) / "facekit.npz").exists(),
+    reason="OMNISYNC_DATA is unset or holds no facekit.npz",
+)
+def test_rendered_heads_bring_their_true_flow() -> None:
+    moved, still = 0.0, 0.0
+    for before, after, flow in rendered_pairs(HeadKit.load(), 11_000, heads=4):
+        assert bool(torch.isfinite(flow).all()) and flow.shape == (2, SIDE, SIDE)
+        moved += float((backward_warp(before[None], flow[None])[0] - after).abs().mean())
+        still += float((before - after).abs().mean())
+    assert moved < 0.7 * still
 
 
 def _edited(folder: Path, tiny: ModelConfig, flow: str) -> bytes:
