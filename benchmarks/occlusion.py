@@ -15,6 +15,10 @@ found, which tells the mask's faults from the repair's. Columns, over the covere
     mouth     mean absolute error of the visible mouth against the truth, of 255
     identity  mean absolute error of the rest of the crop against the source, of 255
     IoU       of the mask found and the true one at 0.5
+
+With --videos, a second table: of every fifth of a video's first hundred frames, how many are taken
+for covered as they are (more than the least that is repaired), and the IoU of a thing drawn over
+every fifth of those. Then every fifth frame of the pairs, in the same way.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +36,25 @@ from einops import rearrange
 from torch import Tensor
 
 from omnisync_core.checkpoint import load_model
+from omnisync_core.composite import take_crop
 from omnisync_core.config import SyncOptions
 from omnisync_core.editing import edit_window
+from omnisync_core.guidance import MOUTH_CENTRE
+from omnisync_core.media import probe_video, read_frames
 from omnisync_core.model import FrameAudio, OmniSync
 from omnisync_core.occluder_net import OccluderNet
 from omnisync_core.occlusion import (
+    LOCAL_FROM,
     OcclusionWatch,
     View,
     complete,
     in_front,
     kept_whole,
     mouth_area,
+    occlusion_ratio,
     uncover,
 )
+from omnisync_core.pipeline import track_mouth
 from omnisync_core.training.occluders import HELD_OUT, draw_occluder
 from omnisync_core.training.pairs import RATE, RenderedClip
 from omnisync_core.training.prepare import load_pools
@@ -170,6 +181,33 @@ def judge(model: OmniSync, cases: list[tuple[Case, Tensor]], row: str) -> list[s
     return [row, *(f"{value:.2f}" for value in figures)]
 
 
+def crops_of(video: Path, size: int) -> Tensor:
+    """Every fifth of the first hundred frames' crops [f 3 s s], where a mouth is found."""
+    info = probe_video(video)
+    frames = list(islice(read_frames(video, info=info), 100))
+    track = track_mouth(frames, info.times[: len(frames)]).track
+    pairs = list(zip(frames, track, strict=True))[::5]
+    return torch.stack([take_crop(frame, box, size) for frame, box in pairs if box is not None])
+
+
+def judge_clear(net: OccluderNet, name: str, crops: Tensor) -> list[str]:
+    """A row of the second table, from crops [f 3 s s] with nothing in front."""
+    rng, size = np.random.default_rng(1), crops.shape[-1]
+    wrong, both, either = 0, 0.0, 0.0
+    for i, crop in enumerate(crops):
+        mask = in_front(net.find(crop[None])[0])
+        wrong += float(occlusion_ratio(mask[None], mouth_area(size))) > LOCAL_FROM
+        if i % 5 == 0:
+            middle = np.array([MOUTH_CENTRE]) * size
+            thing = draw_occluder(rng, middle, size, kind=str(rng.choice(HELD_OUT)))
+            picture = (rearrange(crop, "c h w -> h w c") + 1) * 127.5
+            covered = _tensor(thing.over(picture.numpy()[None]))
+            here = in_front(net.find(covered)[0]).numpy() > 0.5
+            there = thing.cover[0] > 0.5
+            both, either = both + (here & there).sum(), either + (here | there).sum()
+    return [name, str(len(crops)), str(wrong), f"{both / either:.2f}"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pairs", type=Path, help="a prepared folder of held-out seeds")
@@ -178,6 +216,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40, help="clips per band")
     parser.add_argument("--bands", type=int, nargs="*", default=[0, 1, 2], help="0, 1, 2 of them")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--videos", type=Path, nargs="*", default=[], help="for a second table")
     arguments = parser.parse_args()
     model, net = load_model(arguments.model), OccluderNet.load(arguments.weights)
     clips = load_pools(arguments.pairs).rendered
@@ -192,6 +231,12 @@ def main() -> None:
         rows += [[name, *judge(model, seen, row)] for row in arguments.rows]
     header = ["covered", "repair", "inside", "made", "kept", "mouth", "identity", "IoU"]
     sys.stdout.write(table(header, rows))
+    if arguments.videos:
+        size = model.config.crop
+        rows = [judge_clear(net, path.stem, crops_of(path, size)) for path in arguments.videos]
+        shown = [_tensor(x[2::5]) for clip in clips for x in (clip.source, clip.target)]
+        rows.append(judge_clear(net, "rendered", torch.cat(shown)))
+        sys.stdout.write("\n" + table(["clip", "clear crops", "taken for covered", "IoU"], rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 In: two frames f32 [b 3 h w] in [-1, 1]. Out: the backward flow [b 2 h w] in pixels, as
 optical_flow.dense_flow gives it. A spatial pyramid (Ranjan and Black 2017): from coarse to fine the
 older frame is moved by the flow so far, and the same 3-D convolutions over (older, newer) add what
-is still missing. Trained by training/flow_net.py.
+is still missing. They see local contrast: from the colours alone, whose changes from frame to frame
+are small beside themselves, nothing was learnt in 800 steps. Trained by training/flow_net.py.
 """
 
 from __future__ import annotations
@@ -14,15 +15,28 @@ import torch
 from einops import rearrange
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .errors import UserError
 from .optical_flow import backward_warp, halve, resize_flow
 
-FORMAT = "omnisync-flow-1"
+FORMAT = "omnisync-flow-2"
 _WIDTH, _DEPTH = 40, 4
 # The coarsest level has at least this many pixels a side: a tenth of the picture is a pixel there.
 _COARSEST = 12
+# The variance below which a place counts as flat: a deviation of one grey level.
+_FLAT = (2 / 255) ** 2
 _STEPS = 2  # of refinement at each level; the weights are the same everywhere
+
+
+def local_contrast(frames: Tensor) -> Tensor:
+    """Frames [b c h w] less their mean around, by their deviation there (Jarrett et al. 2009)."""
+    apart = frames - _window_mean(frames)
+    return apart / (_window_mean(apart.square()).mean(1, keepdim=True) + _FLAT).sqrt()
+
+
+def _window_mean(frames: Tensor) -> Tensor:
+    return F.avg_pool2d(frames, 5, stride=1, padding=2, count_include_pad=False)
 
 
 class FlowNet3D(nn.Module):
@@ -71,6 +85,7 @@ class FlowNet3D(nn.Module):
         flows = []
         for before, after in reversed(pyramid[1:] or pyramid):
             flow = resize_flow(flow, *after.shape[2:])
+            before, after = local_contrast(before), local_contrast(after)
             for _ in range(_STEPS):
                 moments = torch.stack([backward_warp(before, flow), after], dim=2)
                 known = flow[:, :, None].expand(-1, -1, 2, -1, -1)

@@ -36,7 +36,7 @@ from .scene import Scene, Window, idle_track, pose_track
 
 SIDE = 96
 BATCH = 8
-RATE = 1e-3
+RATE = 2e-3
 Truth = tuple[Tensor, Tensor, Tensor]
 """Two frames [3 SIDE SIDE] in [-1, 1] and the backward flow [2 SIDE SIDE] in pixels."""
 # Of the rendered heads with true flow; those that judge begin at another seed.

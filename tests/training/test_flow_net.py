@@ -56,7 +56,7 @@ def test_the_loss_knows_the_made_up_truth(folder: Path, monkeypatch: pytest.Monk
     net, clips = FlowNet3D(), Clips(folder)
     optimiser = torch.optim.Adam(net.parameters(), 2e-3)
     losses = []
-    for _ in range(40):
+    for _ in range(20):
         loss = loss_of(net, clips, [], np.random.default_rng(3))
         optimiser.zero_grad()
         loss.backward()
