@@ -142,10 +142,11 @@ def rendered_pairs(kit: HeadKit, seed: int, *, heads: int, side: int = SIDE) -> 
             size = side * SAMPLES
             drawn = nearest(new, take.triangles, size, size, take.outside, opening)
             which, weights = (x[::SAMPLES, ::SAMPLES] for x in drawn[:2])
-            shares = np.concatenate([weights, 1 - weights.sum(-1, keepdims=True)], -1)
+            drawn_here = (which >= 0)[..., None]
+            weights = np.where(drawn_here, weights, 0)  # elsewhere they are what the memory held
+            shares = np.concatenate([weights, drawn_here - weights.sum(-1, keepdims=True)], -1)
             way = (old - new)[take.triangles[which], :2] / SAMPLES  # [h w 3 2]
-            # Where nothing was drawn the weights are what the memory held.
-            flow = np.where((which >= 0)[..., None], (shares[..., None] * way).sum(2), 0)
+            flow = (shares[..., None] * way).sum(2)
             yield before, after, torch.from_numpy(flow).permute(2, 0, 1).float()
 
 
