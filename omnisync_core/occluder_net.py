@@ -20,7 +20,6 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from .layers import Attention, FeedForward, rotary
-from .occlusion import TEETH_REACH, mouth_area
 from .optical_flow import opencv
 
 WEIGHTS = Path(__file__).parent / "weights" / "occluder.safetensors"
@@ -29,9 +28,8 @@ SIDE = 144
 """Crops are seen at this side, the embedded model's own."""
 _WIDTH, _HEADS, _DEPTH = 96, 3, 3
 # Shares of the network below which GrabCut takes a pixel for certainly face, and from which for
-# probably the thing. In and around the mouth more counts as face: lips, teeth and the dark between
-# them have the colours of many things (docs/LOG.md).
-_FACE, _FACE_AT_MOUTH, _LIKELY = 0.001, 0.1, 0.5
+# probably the thing. More for the first costs fingers (docs/LOG.md).
+_FACE, _LIKELY = 0.001, 0.5
 # Fewer pixels have no colours to speak of: GrabCut fits two mixtures of five.
 _FEWEST = 20
 
@@ -123,8 +121,7 @@ def along_edges(crop: Tensor, mask: Tensor) -> Tensor:
     found = mask.cpu().numpy()
     labels = np.full(found.shape, 2, np.uint8)  # GC_PR_BGD: probably face
     labels[found > _LIKELY] = 3  # GC_PR_FGD
-    at_mouth = mouth_area(len(found), grown=TEETH_REACH)[0].numpy() > 0
-    labels[found < np.where(at_mouth, _FACE_AT_MOUTH, _FACE)] = 0  # GC_BGD
+    labels[found < _FACE] = 0  # GC_BGD
     thing = np.count_nonzero(labels % 2)
     if cv2 is None or min(thing, labels.size - thing) < _FEWEST:
         return mask

@@ -42,20 +42,18 @@ _CLEAR = 0.02
 _MEMORY = 4
 # The lips at rest and a little around them, in fractions of the standard crop's side.
 _MOUTH_RADII = (0.22, 0.13)
-TEETH_REACH = 1.25
-"""Times the mouth's ellipse, an open mouth's teeth lie within. Completion takes so much from a
-clear frame (docs/LOG.md)."""
+# Times that, an open mouth's teeth lie within. So much is taken from a clear frame (docs/LOG.md).
+_TEETH_REACH = 1.25
 # Times that, all of a mouth and its moustache lies within, and hardly a whole thing (docs/LOG.md).
 _FACE_REACH = 1.7
-# What is a thing by at least this is kept whole where the face was filled: a piece of it that the
-# mask half misses would be erased there (docs/LOG.md).
+# What is a thing by at least this is kept whole where the face was filled, with a pixel around it:
+# a rim or a piece of it that the mask half misses would be erased there (docs/LOG.md).
 _KEPT_WHOLE = 0.5
 # A clear frame fits from this correlation on: of pairs of crops of the development clips a fifth of
 # a second apart 26 of 28 have it, of two people 2 (docs/LOG.md).
 _FITS = 0.8
-# The border of what is taken fades over twice so many pixels; of what was hidden only, which the
-# network draws over less, over fewer (docs/LOG.md).
-_TAKEN_SOFT, _HIDDEN_SOFT = 3, 1
+# The border of what is taken fades over twice so many pixels.
+_TAKEN_SOFT = 3
 
 
 def mouth_area(size: int, *, grown: float = 1.0) -> Tensor:
@@ -158,20 +156,21 @@ def uncover(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
     """The crop [3 s s] with what the mask [s s] covers from a clear one of the same face; as it is
     where the two do not fit."""
     moved, fit = _moved_onto(crop, mask, reference)
-    return torch.lerp(crop, moved, soft_edge(mask[None], _HIDDEN_SOFT)[0]) if fit >= _FITS else crop
+    return torch.lerp(crop, moved, mask) if fit >= _FITS else crop
 
 
 def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
     """The crop [3 s s] with the mouth, and what the mask [s s] covers, from a clear one of the same
     face."""
-    taken = torch.maximum(mask, mouth_area(crop.shape[-1], grown=TEETH_REACH)[0])
+    taken = torch.maximum(mask, mouth_area(crop.shape[-1], grown=_TEETH_REACH)[0])
     moved, _ = _moved_onto(crop, mask, reference)
     return torch.lerp(crop, moved, soft_edge(taken[None], _TAKEN_SOFT)[0])
 
 
 def kept_whole(mask: Tensor) -> Tensor:
-    """What stays of a filled crop's own pixels, for a mask [s s]: a little more than that."""
-    return (mask / _KEPT_WHOLE).clamp(max=1)
+    """What stays of a filled crop's own pixels, for a mask [s s]: a pixel around it, too."""
+    grown = F.max_pool2d(mask[None], 3, stride=1, padding=1)[0]
+    return (grown / _KEPT_WHOLE).clamp(max=1)
 
 
 def _moved_onto(crop: Tensor, mask: Tensor, reference: Tensor) -> tuple[Tensor, float]:
