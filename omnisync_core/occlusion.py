@@ -46,7 +46,7 @@ _MOUTH_RADII = (0.22, 0.13)
 _TEETH_REACH = 1.25
 # Times that, all of a mouth and its moustache lies within, and hardly a whole thing (docs/LOG.md).
 _FACE_REACH = 1.7
-# What is a thing by at least this is kept whole where the face was filled, with a pixel around it:
+# What is a thing by at least this is kept whole where the face was filled, with a soft rim:
 # a rim or a piece of it that the mask half misses would be erased there (docs/LOG.md).
 _KEPT_WHOLE = 0.5
 # A clear frame fits from this correlation on: of pairs of crops of the development clips a fifth of
@@ -168,7 +168,7 @@ def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
 
 
 def kept_whole(mask: Tensor) -> Tensor:
-    """What stays of a filled crop's own pixels, for a mask [s s]: a pixel around it, too."""
+    """What stays of a filled crop's own pixels, for a mask [s s]: and a soft rim of two pixels."""
     grown = F.max_pool2d(mask[None], 3, stride=1, padding=1)[0]
     return (grown / _KEPT_WHOLE).clamp(max=1)
 
