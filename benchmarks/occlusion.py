@@ -45,6 +45,7 @@ from omnisync_core.model import FrameAudio, OmniSync
 from omnisync_core.occluder_net import OccluderNet
 from omnisync_core.occlusion import (
     LOCAL_FROM,
+    OccluderSearch,
     OcclusionWatch,
     View,
     complete,
@@ -115,8 +116,14 @@ class Given:
     def __init__(self, masks: Tensor) -> None:
         self._masks = iter(masks)
 
-    def find(self, crops: Tensor) -> Tensor:
+    def find(self, crops: Tensor, clear: Tensor | None = None) -> Tensor:
         return torch.stack([next(self._masks) for _ in crops])
+
+
+def search(net: OccluderNet, crops: Tensor) -> Tensor:
+    """Masks [f s s] of a clip's crops [f 3 s s], as the product finds them."""
+    looking = OccluderSearch(net)
+    return torch.stack([looking.look(crop)[0] for crop in crops])
 
 
 def look(row: str, masks: Tensor, case: Case) -> list[View]:
@@ -227,7 +234,7 @@ def main() -> None:
             for i in range(arguments.clips)
         ]
         name = f"{band[0]:.0%}-{band[1]:.0%}"
-        seen = [(case, torch.cat([net.find(crop[None]) for crop in case.source])) for case in cases]
+        seen = [(case, search(net, case.source)) for case in cases]
         rows += [[name, *judge(model, seen, row)] for row in arguments.rows]
     header = ["covered", "repair", "inside", "made", "kept", "mouth", "identity", "IoU"]
     sys.stdout.write(table(header, rows))

@@ -109,9 +109,9 @@ def _found(source: Tensor, show: Any) -> tuple[Tensor, list[float]]:
         return torch.zeros(source.shape[:3]), [0.0] * len(source)
     frames = host.images_to_core(source, name="source")
     times = np.arange(len(frames)) / 25  # only smooths the boxes; an IMAGE batch has no rate
-    track = track_mouth(frames, times, callback=show).track
+    tracking, net = track_mouth(frames, times, callback=show), OccluderNet.load()
     masks, ratios = torch.zeros(source.shape[:3]), []
-    for i, (mask, ratio) in enumerate(occluder_masks(frames, track, OccluderNet.load(), size=SIDE)):
+    for i, (mask, ratio) in enumerate(occluder_masks(frames, tracking, net, size=SIDE)):
         host.check_cancel()
         if ratio >= LOCAL_UNTIL:  # less is what a clear face may get
             masks[i] = mask

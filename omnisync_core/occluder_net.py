@@ -1,10 +1,12 @@
 """The occlusion-aware network: which pixels of a crop something covers that is not the face.
 
-In: standard crops f32 [b 3 s s] in [-1, 1], any side. Out: the occluder's share of every pixel
-[b s s] in [0, 1]. A small vision transformer (Dosovitskiy et al. 2021) over a convolutional stem
-(Xiao et al. 2021), whose finer maps come back for the edges. Trained by training/occluder_net.py on
-rendered heads and GRID crops with drawn occluders. Where it is unsure, the colours decide: GrabCut
-(Rother et al. 2004) when cv2 is installed (the extra `flow`).
+In: standard crops f32 [b 3 s s] in [-1, 1], any side, and with each, where there is one, a clear
+crop of the same face from another moment: what is new is easier to tell from a face than what is
+strange. Out: the occluder's share of every pixel [b s s] in [0, 1]. A small vision transformer
+(Dosovitskiy et al. 2021) over a convolutional stem (Xiao et al. 2021), whose finer maps come back
+for the edges. Trained by training/occluder_net.py on rendered heads and GRID crops with drawn
+occluders. Where it is unsure, the colours decide: GrabCut (Rother et al. 2004) when cv2 is
+installed (the extra `flow`).
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from .layers import Attention, FeedForward, rotary
 from .optical_flow import opencv
 
 WEIGHTS = Path(__file__).parent / "weights" / "occluder.safetensors"
-FORMAT = "omnisync-occluder-1"
+FORMAT = "omnisync-occluder-2"
 SIDE = 144
 """Crops are seen at this side, the embedded model's own."""
 _WIDTH, _HEADS, _DEPTH = 96, 3, 3
+_SEEN = 3 + 3 + 1  # colours of the crop, of the clear one, and whether there is one
 # Shares of the network below which GrabCut takes a pixel for certainly face, and from which for
 # probably the thing. More for the first costs fingers (docs/LOG.md).
 _FACE, _LIKELY = 0.001, 0.5
@@ -54,11 +57,11 @@ class _Block(nn.Module):
 
 
 class OccluderNet(nn.Module):
-    """Crops [b 3 144 144] in [-1, 1] -> logits [b 144 144]; `find` takes any side."""
+    """What `beside` makes of crops [b 7 144 144] -> logits [b 144 144]; `find` takes any side."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _conv(3, 16, stride=2)  # 72
+        self.stem = _conv(_SEEN, 16, stride=2)  # 72
         self.stem_quarter = nn.Sequential(_conv(16, 32, stride=2), _conv(32, 32))  # 36
         self.patches = nn.Conv2d(32, _WIDTH, 4, 4)  # 9 x 9 tokens
         self.place = nn.Parameter(torch.zeros(1, _WIDTH, SIDE // 16, SIDE // 16))
@@ -66,7 +69,7 @@ class OccluderNet(nn.Module):
         self.back = nn.Conv2d(_WIDTH, 32 * 16, 1)
         self.join_quarter = nn.Sequential(_conv(64, 32), _conv(32, 32))
         self.join_half = _conv(32 + 16, 16)
-        self.out = nn.Sequential(_conv(16 + 3, 8), nn.Conv2d(8, 1, 3, padding=1))
+        self.out = nn.Sequential(_conv(16 + _SEEN, 8), nn.Conv2d(8, 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.stem(x)
@@ -99,17 +102,28 @@ class OccluderNet(nn.Module):
         return net.eval().requires_grad_(False)
 
     @torch.inference_mode()
-    def find(self, crops: Tensor) -> Tensor:
-        """Crops [b 3 s s] in [-1, 1] -> masks [b s s] in [0, 1], on the crops' device."""
+    def find(self, crops: Tensor, clear: Tensor | None = None) -> Tensor:
+        """Crops [b 3 s s] in [-1, 1] -> masks [b s s] in [0, 1], on the crops' device.
+
+        clear: a crop of each face without a thing, of about the same pose.
+        """
         side = crops.shape[-1]
-        small = crops.float()
+        seen = beside(crops.float(), clear)
         if side != SIDE:
-            small = F.interpolate(small, (SIDE, SIDE), mode="bilinear", antialias=True)
-        mask = torch.sigmoid(self(small))
-        mask = torch.stack([along_edges(*pair) for pair in zip(small, mask, strict=True)])[:, None]
+            seen = F.interpolate(seen, (SIDE, SIDE), mode="bilinear", antialias=True)
+        masks = torch.sigmoid(self(seen))
+        pairs = zip(seen[:, :3], masks, strict=True)
+        mask = torch.stack([along_edges(*pair) for pair in pairs])[:, None]
         if side != SIDE:
             mask = F.interpolate(mask, (side, side), mode="bilinear", antialias=True)
         return mask[:, 0]
+
+
+def beside(crops: Tensor, clear: Tensor | None) -> Tensor:
+    """Crops [b 3 s s], clear ones of the same faces (None: there are none), and whether there are:
+    [b 7 s s]."""
+    known = torch.full_like(crops[:, :1], float(clear is not None))
+    return torch.cat([crops, torch.zeros_like(crops) if clear is None else clear, known], 1)
 
 
 def along_edges(crop: Tensor, mask: Tensor) -> Tensor:

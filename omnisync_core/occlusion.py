@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from .composite import paste_mask, take_crop
 from .guidance import MOUTH_CENTRE
 from .optical_flow import opencv
-from .region import Track
+from .region import Tracking
 
 Mode = Literal["clear", "local", "complete"]
 
@@ -43,7 +43,7 @@ _MEMORY = 4
 # The lips at rest and a little around them, in fractions of the standard crop's side.
 _MOUTH_RADII = (0.22, 0.13)
 # Times that, an open mouth's teeth lie within. So much is taken from a clear frame (docs/LOG.md).
-_TEETH_REACH = 1.25
+TEETH_REACH = 1.25
 # Times that, all of a mouth and its moustache lies within, and hardly a whole thing (docs/LOG.md).
 _FACE_REACH = 1.7
 # What is a thing by at least this is kept whole where the face was filled, with a soft rim:
@@ -82,29 +82,49 @@ def in_front(mask: Tensor) -> Tensor:
 
 
 def occluder_masks(
-    frames: Iterable[np.ndarray], track: Track, finder: MaskFinder, *, size: int
+    frames: Iterable[np.ndarray], tracking: Tracking, finder: MaskFinder, *, size: int
 ) -> Iterator[tuple[Tensor, float]]:
     """The occluder's mask [h w] in [0, 1] and the covered share of the mouth, frame by frame.
 
     frames uint8 [h, w, 3] with a box each (None: no mouth, an empty mask); size: side of the crops
     that are looked at.
     """
-    for frame, box in zip(frames, track, strict=True):
+    search, starts = OccluderSearch(finder), {start for start, _ in tracking.runs()}
+    for i, (frame, box) in enumerate(zip(frames, tracking.track, strict=True)):
+        if i in starts:  # what was clear before a cut is another picture
+            search = OccluderSearch(finder)
         height, width = frame.shape[:2]
         if box is None:
             yield torch.zeros(height, width), 0.0
             continue
-        mask = in_front(finder.find(take_crop(frame, box, size)[None])[0].float().cpu())
-        ratio = float(occlusion_ratio(mask[None], mouth_area(size)))
+        mask, ratio = search.look(take_crop(frame, box, size))
         yield paste_mask(mask, box, height, width), ratio
 
 
 class MaskFinder(Protocol):
     """What tells an occluder from a face; OccluderNet is one."""
 
-    def find(self, crops: Tensor) -> Tensor:
-        """Crops [b 3 s s] in [-1, 1] -> masks [b s s] in [0, 1]."""
+    def find(self, crops: Tensor, clear: Tensor | None = None) -> Tensor:
+        """Crops [b 3 s s] in [-1, 1], and clear ones of the same faces -> masks [b s s], 0 to 1."""
         ...
+
+
+class OccluderSearch:
+    """Finds what is in front in the crops of one shot, in order, beside the last clear one."""
+
+    def __init__(self, finder: MaskFinder) -> None:
+        self.finder = finder
+        self.clear: Tensor | None = None
+        """The last crop [3 s s] that showed all of its mouth."""
+
+    def look(self, crop: Tensor) -> tuple[Tensor, float]:
+        """A crop [3 s s] -> its mask [s s] in [0, 1] and the covered share of the mouth."""
+        clear = None if self.clear is None else self.clear[None]
+        mask = in_front(self.finder.find(crop[None], clear)[0].float().cpu())
+        ratio = float(occlusion_ratio(mask[None], mouth_area(crop.shape[-1])))
+        if ratio <= _CLEAR:
+            self.clear = crop
+        return mask, ratio
 
 
 @dataclass(frozen=True)
@@ -124,25 +144,22 @@ class OcclusionWatch:
     """Follows the crops of one shot, in order: look(crop [3 s s]) -> View."""
 
     def __init__(self, finder: MaskFinder) -> None:
-        self.finder = finder
+        self._search = OccluderSearch(finder)
         self._mode: Mode = "clear"
         self._ratio = 0.0
-        self._clear: Tensor | None = None
 
     def look(self, crop: Tensor) -> View:
-        mask = in_front(self.finder.find(crop[None])[0].float().cpu())
-        ratio = float(occlusion_ratio(mask[None], mouth_area(crop.shape[-1])))
+        mask, ratio = self._search.look(crop)
+        clear = self._search.clear
         # The average begins with the thing: the clear frames before it say nothing of its size.
         self._ratio += (ratio - self._ratio) / (1 if self._mode == "clear" else _MEMORY)
         self._mode = _next_mode(self._mode, ratio, self._ratio)
-        if ratio <= _CLEAR:
-            self._clear = crop
         if self._mode == "clear":
             return View("clear", ratio, crop, None)
-        if self._clear is None:
+        if clear is None:
             return View("local", ratio, crop, mask)
         fill = uncover if self._mode == "local" else complete
-        return View(self._mode, ratio, fill(crop, mask, self._clear), kept_whole(mask))
+        return View(self._mode, ratio, fill(crop, mask, clear), kept_whole(mask))
 
 
 def _next_mode(mode: Mode, now: float, mean: float) -> Mode:
@@ -162,7 +179,7 @@ def uncover(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
 def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
     """The crop [3 s s] with the mouth, and what the mask [s s] covers, from a clear one of the same
     face."""
-    taken = torch.maximum(mask, mouth_area(crop.shape[-1], grown=_TEETH_REACH)[0])
+    taken = torch.maximum(mask, mouth_area(crop.shape[-1], grown=TEETH_REACH)[0])
     moved, _ = _moved_onto(crop, mask, reference)
     return torch.lerp(crop, moved, soft_edge(taken[None], _TAKEN_SOFT)[0])
 

@@ -53,6 +53,21 @@ def test_things_never_trained_on_are_found(shipped, face, kind):
     assert both / either > 0.75
 
 
+@pytest.mark.parametrize("kind", ["phone", "cup", "leaf", "finger"])
+def test_beside_a_clear_crop_things_are_found_better(shipped, face, kind):
+    rng, clear = np.random.default_rng(0), _crop(face)
+    both, either = np.zeros(2), np.zeros(2)
+    for _ in range(6):
+        thing = draw_occluder(rng, np.array([[72.0, 63.0]]), SIDE, kind=kind)
+        crop, true = _crop(thing.over(face[None])[0]), thing.cover[0] > 0.5
+        for i, beside in enumerate((None, clear)):
+            found = in_front(shipped.find(crop, beside)[0]).numpy() > 0.5
+            both[i] += (found & true).sum()
+            either[i] += (found | true).sum()
+    alone, beside = both / either
+    assert beside > 0.9 and beside > alone - 0.01
+
+
 @pytest.mark.parametrize("side", [64, 144, 201])
 def test_crops_of_any_side_are_taken(shipped, side):
     mask = shipped.find(torch.rand(2, 3, side, side) * 2 - 1)

@@ -1,16 +1,20 @@
 """Occlusion repair with a given mask: the occluder stays whole, the edit stays outside."""
 
+import numpy as np
 import pytest
 import torch
 
 from omnisync_core.occlusion import (
+    OccluderSearch,
     OcclusionWatch,
     complete,
     in_front,
     mouth_area,
+    occluder_masks,
     occlusion_ratio,
     repair,
 )
+from omnisync_core.region import Box, Tracking
 
 
 @pytest.fixture
@@ -92,7 +96,7 @@ def test_teeth_taken_for_a_thing_are_dropped_and_what_comes_from_outside_stays_w
 class Drawn:
     """Finds what is drawn in pure green."""
 
-    def find(self, crops: torch.Tensor) -> torch.Tensor:
+    def find(self, crops: torch.Tensor, clear: torch.Tensor | None = None) -> torch.Tensor:
         return (crops[:, 1] - crops[:, 0] > 1.5).float()
 
 
@@ -110,6 +114,38 @@ def _covered(crop: torch.Tensor, share: float) -> torch.Tensor:
     covered[:, round(float(rows[-1] + 1 - share * len(rows))) :] = -1.0
     covered[1, round(float(rows[-1] + 1 - share * len(rows))) :] = 1.0
     return covered
+
+
+class Listening(Drawn):
+    """Finds the same and keeps what it was given beside each crop."""
+
+    def __init__(self) -> None:
+        self.beside: list[torch.Tensor | None] = []
+
+    def find(self, crops: torch.Tensor, clear: torch.Tensor | None = None) -> torch.Tensor:
+        self.beside.append(clear)
+        return super().find(crops)
+
+
+def test_things_are_looked_for_beside_the_last_clear_frame():
+    finder = Listening()
+    search, faces = OccluderSearch(finder), [_face(shift) for shift in range(4)]
+    search.look(_covered(faces[0], 0.5))
+    for crop in (faces[1], _covered(faces[2], 0.5), faces[3]):
+        search.look(crop)
+    assert finder.beside[:2] == [None, None]
+    for beside in finder.beside[2:]:
+        assert beside is not None and torch.equal(beside[0], faces[1])
+    assert search.clear is faces[3]
+
+
+def test_no_clear_frame_outlives_its_shot():
+    finder = Listening()
+    frames = [np.full((80, 80, 3), 90, np.uint8)] * 4
+    tracking = Tracking([Box(40, 40, 60)] * 4, cuts=(2,))
+    found = list(occluder_masks(frames, tracking, finder, size=72))
+    assert [one is None for one in finder.beside] == [True, False, True, False]
+    assert all(ratio == 0 and mask.shape == (80, 80) for mask, ratio in found)
 
 
 def test_a_clear_face_is_left_alone():
@@ -164,7 +200,7 @@ def test_a_thing_that_comes_all_at_once_is_completed_at_once():
 class HalfSure(Drawn):
     """Finds the same, less surely."""
 
-    def find(self, crops: torch.Tensor) -> torch.Tensor:
+    def find(self, crops: torch.Tensor, clear: torch.Tensor | None = None) -> torch.Tensor:
         return 0.6 * super().find(crops)
 
 

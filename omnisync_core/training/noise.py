@@ -3,6 +3,7 @@
 In: waveforms [b, n] or [n] at 16 kHz. Out: the same length, heard badly. `augment` draws noise,
 babble, echo, bands, telephone coding and levels anew for every batch; `coded` passes a sound
 through a real codec, which is too slow for that and is done once for a share of the utterances.
+`music` makes what may stand in place of the other people.
 """
 
 from __future__ import annotations
@@ -65,6 +66,37 @@ def augment(waveform: Tensor, babble: Tensor, generator: torch.Generator) -> Ten
     peak = heard.abs().amax(1, keepdim=True).clamp(min=1e-3)
     heard = torch.where(rand(count, 1) < 0.15, _companded(heard / peak), heard / peak)
     return heard * 10 ** (-1.5 * rand(count, 1))
+
+
+def music(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """Something like music without song: [n] at 16 kHz, about unit variance.
+
+    Notes of some scale with a few harmonics, plucked or held, alone or as chords, and a beat of
+    short noises, each or both.
+    """
+    times = np.arange(samples) / SAMPLE_RATE
+    beat, root = rng.uniform(0.15, 0.7), 55 * 2 ** rng.uniform(0, 2.5)
+    sound = np.zeros(samples, np.float32)
+    kinds = rng.choice(["notes", "beat", "both"], p=[0.45, 0.15, 0.4])
+    steps = rng.choice([0, 2, 4, 5, 7, 9, 11, 12], 5)  # of a major scale, in semitones
+    held, odds = rng.uniform(0.1, 2), rng.uniform(0.2, 0.9)
+    falls = rng.uniform(0.3, 1.5)  # how fast its harmonics do
+    for onset in np.arange(rng.uniform(0, beat), times[-1], beat):
+        here = slice(int(onset * SAMPLE_RATE), int((onset + 2 * held + 0.3) * SAMPLE_RATE))
+        since = times[here] - times[here][0]
+        if kinds != "beat" and rng.random() < odds:
+            for step in rng.choice(steps, int(rng.integers(1, 4))):
+                pitch = root * 2 ** (step / 12 + int(rng.integers(0, 3)))
+                envelope = np.minimum(since / 0.01, 1) * np.exp(-since / held)
+                count = min(8, int(SAMPLE_RATE / 2 / pitch))
+                waves = [np.sin(2 * np.pi * k * pitch * since) / k**falls for k in range(1, count)]
+                sound[here] += envelope * np.sum(waves, 0) if waves else 0
+        if kinds != "notes" and rng.random() < 0.8:
+            drum = rng.standard_normal(len(since)) * np.exp(-since / rng.uniform(0.01, 0.1))
+            if rng.random() < 0.5:  # a low one
+                drum = np.sin(2 * np.pi * rng.uniform(50, 120) * since) * np.exp(-since / 0.1)
+            sound[here] += rng.uniform(0.5, 2) * drum
+    return sound / max(float(sound.std()), 1e-4)
 
 
 def _companded(waveform: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from omnisync_core.audio import SAMPLE_RATE
 from omnisync_core.errors import UserError
 from omnisync_core.training import noise
-from omnisync_core.training.noise import CODECS, augment, coded, squeeze
+from omnisync_core.training.noise import CODECS, augment, coded, music, squeeze
 
 
 def _hum(seconds: float = 2.0) -> np.ndarray:
@@ -72,3 +72,10 @@ def test_a_share_of_the_sounds_is_coded_and_the_rest_left(monkeypatch: pytest.Mo
     sound, rng = _hum(0.1), np.random.default_rng(0)
     kept = [squeeze(sound, rng) is sound for _ in range(400)]
     assert 0.6 < np.mean(kept) < 0.8
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_music_has_unit_variance_and_repeats_with_its_seed(seed: int) -> None:
+    first, again = (music(np.random.default_rng(seed), 32_000) for _ in range(2))
+    assert np.array_equal(first, again) and first.dtype == np.float32
+    assert first.shape == (32_000,) and first.std() == pytest.approx(1, abs=0.01)

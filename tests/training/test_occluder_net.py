@@ -29,9 +29,28 @@ def folder(tmp_path: Path) -> Path:
 def test_crops_come_from_both_kinds_and_around_the_middle(folder: Path) -> None:
     rng, crops = np.random.default_rng(1), Crops(folder)
     drawn = [crops.draw(rng) for _ in range(30)]
-    assert all(one.shape == (SIDE, SIDE, 3) and one.dtype == np.uint8 for one in drawn)
-    middles = np.array([one[60:84, 60:84].mean() for one in drawn])
+    assert all(pair.shape == (2, SIDE, SIDE, 3) and pair.dtype == np.uint8 for pair in drawn)
+    middles = np.array([pair[:, 60:84, 60:84].mean() for pair in drawn])
     assert 5 < (middles == 220).sum() < 25 and 5 < ((middles > 95) & (middles < 125)).sum() < 25
+
+
+def test_two_moments_of_one_face_are_framed_alike(folder: Path) -> None:
+    rng, crops = np.random.default_rng(1), Crops(folder)
+    for _ in range(30):
+        one, other = crops.draw(rng).astype(int)
+        assert abs(one - other).max() < 20  # of a real pack both show the same, of 60 and 220
+
+
+def test_some_samples_are_alone_and_the_others_beside_a_picture_without_the_thing(
+    folder: Path,
+) -> None:
+    crops, off = Crops(folder), []
+    samples = [draw_sample(crops, np.random.default_rng(seed), ("sheet",)) for seed in range(60)]
+    for picture, cover, earlier in samples:
+        if earlier is not None and (cover > 0.9).sum() > 2000:
+            off.append(abs(picture.astype(int) - earlier)[cover > 0.9].mean())
+    assert 8 < sum(earlier is None for *_, earlier in samples) < 36
+    assert len(off) > 10 and np.median(off) > 20
 
 
 def test_some_samples_are_clear_and_covers_are_shares(folder: Path) -> None:
@@ -69,7 +88,7 @@ def test_half_of_the_skin_has_the_colour_of_the_face_behind(folder: Path) -> Non
     crops, far = Crops(folder), []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        picture, cover = draw_sample(crops, rng, ("finger",))
+        picture, cover, _ = draw_sample(crops, rng, ("finger",))
         if (cover > 0.9).sum() > 100:
             thing, face = picture[cover > 0.9].mean(0), picture[cover == 0].mean(0)
             far.append(np.ptp(thing / np.maximum(face, 1)))

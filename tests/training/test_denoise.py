@@ -1,0 +1,82 @@
+"""The voice encoder learns to hear through noise, and keeps its tokens."""
+
+import itertools
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from omnisync_core.audio import AudioEncoder
+from omnisync_core.checkpoint import load_model
+from omnisync_core.config import ModelConfig
+from omnisync_core.errors import UserError
+from omnisync_core.training import denoise, locator
+from omnisync_core.training.denoise import Sounds, loss_of, read_sounds
+
+
+@pytest.fixture(scope="module")
+def sounds() -> Sounds:
+    rng = np.random.default_rng(0)
+    times = np.arange(80_000) / 16_000
+    tones = [np.sin(2 * np.pi * pitch * times) * np.sin(9 * times) for pitch in (110, 170, 230)]
+    noise = [0.02 * rng.standard_normal(len(times)) for _ in tones]
+    pairs = zip(tones, noise, strict=True)
+    return Sounds([(0.2 * tone + hiss).astype(np.float32) for tone, hiss in pairs])
+
+
+@pytest.fixture
+def teacher() -> AudioEncoder:
+    torch.manual_seed(0)
+    config = ModelConfig(audio_width=24, audio_depth=1, audio_heads=2)
+    return AudioEncoder(config).eval().requires_grad_(False)
+
+
+def test_some_stretches_are_clean_and_in_some_nobody_speaks(sounds: Sounds) -> None:
+    said, heard = sounds.draw(200, torch.Generator().manual_seed(0))
+    assert said.shape == heard.shape == (200, 64_000) and heard.isfinite().all()
+    nobody, clean = ~said.any(1), (said == heard).all(1)
+    assert 15 < nobody.sum() < 50 and 20 < clean.sum() < 65
+    assert heard[nobody & ~clean].any(1).all()
+
+
+def test_what_is_heard_well_costs_nothing(sounds: Sounds, teacher: AudioEncoder) -> None:
+    said, _ = sounds.draw(4, torch.Generator().manual_seed(1))
+    assert float(loss_of(deepcopy(teacher), teacher, said, said)) == 0
+
+
+def test_an_encoder_learns_to_hear_through_noise(
+    sounds: Sounds, teacher: AudioEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(locator.time, "process_time", lambda: 60 * next(clock))
+    monkeypatch.setattr(denoise, "_RATE", 5e-3)
+    learnt = denoise.train(teacher, sounds, tmp_path, minutes=80)
+    said, heard = sounds.draw(24, torch.Generator().manual_seed(9))
+    before, after = (float(loss_of(one, teacher, said, heard)) for one in (teacher, learnt))
+    assert after < 0.9 * before
+
+
+def _folder(tmp_path: Path) -> Path:
+    tone = np.sin(np.arange(70_000) / 20)
+    np.savez(tmp_path / "sounds_a.npz", one=np.round(tone * 9000).astype(np.int16))
+    return tmp_path
+
+
+def test_a_run_leaves_a_whole_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, weights = tmp_path / "out", Path(denoise.__file__).parents[1] / "weights/mini.safetensors"
+    words = ["denoise", str(weights), str(_folder(tmp_path)), str(out), "--minutes", "0"]
+    monkeypatch.setattr(sys, "argv", words)
+    denoise.main()
+    made, before = load_model(out / "model.safetensors"), load_model(weights)
+    for name, value in before.state_dict().items():
+        assert torch.equal(made.state_dict()[name], value)
+
+
+def test_sounds_are_read_in_full_range_and_their_lack_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="omnisync prepare"):
+        read_sounds(tmp_path)
+    (sound,) = read_sounds(_folder(tmp_path))
+    assert sound.shape == (70_000,) and sound.max() == pytest.approx(9000 / 32767)
