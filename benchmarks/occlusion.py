@@ -52,7 +52,6 @@ from omnisync_core.occlusion import (
     in_front,
     kept_whole,
     mouth_area,
-    occlusion_ratio,
     uncover,
 )
 from omnisync_core.pipeline import track_mouth
@@ -116,7 +115,9 @@ class Given:
     def __init__(self, masks: Tensor) -> None:
         self._masks = iter(masks)
 
-    def find(self, crops: Tensor, clear: Tensor | None = None) -> Tensor:
+    def find(
+        self, crops: Tensor, clear: Tensor | None = None, before: Tensor | None = None
+    ) -> Tensor:
         return torch.stack([next(self._masks) for _ in crops])
 
 
@@ -197,22 +198,25 @@ def crops_of(video: Path, size: int) -> Tensor:
     return torch.stack([take_crop(frame, box, size) for frame, box in pairs if box is not None])
 
 
-def judge_clear(net: OccluderNet, name: str, crops: Tensor) -> list[str]:
-    """A row of the second table, from crops [f 3 s s] with nothing in front."""
-    rng, size = np.random.default_rng(1), crops.shape[-1]
-    wrong, both, either = 0, 0.0, 0.0
-    for i, crop in enumerate(crops):
-        mask = in_front(net.find(crop[None])[0])
-        wrong += float(occlusion_ratio(mask[None], mouth_area(size))) > LOCAL_FROM
-        if i % 5 == 0:
-            middle = np.array([MOUTH_CENTRE]) * size
-            thing = draw_occluder(rng, middle, size, kind=str(rng.choice(HELD_OUT)))
-            picture = (rearrange(crop, "c h w -> h w c") + 1) * 127.5
-            covered = _tensor(thing.over(picture.numpy()[None]))
-            here = in_front(net.find(covered)[0]).numpy() > 0.5
-            there = thing.cover[0] > 0.5
-            both, either = both + (here & there).sum(), either + (here | there).sum()
-    return [name, str(len(crops)), str(wrong), f"{both / either:.2f}"]
+def judge_clear(net: OccluderNet, name: str, shots: list[Tensor]) -> list[str]:
+    """A row of the second table, from shots of crops [f 3 s s] with nothing in front."""
+    rng = np.random.default_rng(1)
+    count, wrong, both, either = 0, 0, 0.0, 0.0
+    for crops in shots:
+        looking, size = OccluderSearch(net), crops.shape[-1]
+        for crop in crops:
+            clear = looking.clear
+            wrong += looking.look(crop)[1] > LOCAL_FROM
+            if count % 5 == 0:
+                middle = np.array([MOUTH_CENTRE]) * size
+                thing = draw_occluder(rng, middle, size, kind=str(rng.choice(HELD_OUT)))
+                picture = (rearrange(crop, "c h w -> h w c") + 1) * 127.5
+                covered = _tensor(thing.over(picture.numpy()[None]))
+                mask = net.find(covered, None if clear is None else clear[None])[0]
+                here, there = in_front(mask).numpy() > 0.5, thing.cover[0] > 0.5
+                both, either = both + (here & there).sum(), either + (here | there).sum()
+            count += 1
+    return [name, str(count), str(wrong), f"{both / either:.2f}"]
 
 
 def main() -> None:
@@ -240,9 +244,9 @@ def main() -> None:
     sys.stdout.write(table(header, rows))
     if arguments.videos:
         size = model.config.crop
-        rows = [judge_clear(net, path.stem, crops_of(path, size)) for path in arguments.videos]
+        rows = [judge_clear(net, path.stem, [crops_of(path, size)]) for path in arguments.videos]
         shown = [_tensor(x[2::5]) for clip in clips for x in (clip.source, clip.target)]
-        rows.append(judge_clear(net, "rendered", torch.cat(shown)))
+        rows.append(judge_clear(net, "rendered", shown))
         sys.stdout.write("\n" + table(["clip", "clear crops", "taken for covered", "IoU"], rows))
 
 

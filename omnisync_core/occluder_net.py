@@ -22,6 +22,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from .layers import Attention, FeedForward, rotary
+from .occlusion import TEETH_REACH, mouth_area
 from .optical_flow import opencv
 
 WEIGHTS = Path(__file__).parent / "weights" / "occluder.safetensors"
@@ -31,8 +32,9 @@ SIDE = 144
 _WIDTH, _HEADS, _DEPTH = 96, 3, 3
 _SEEN = 3 + 3 + 1  # colours of the crop, of the clear one, and whether there is one
 # Shares of the network below which GrabCut takes a pixel for certainly face, and from which for
-# probably the thing. More for the first costs fingers (docs/LOG.md).
-_FACE, _LIKELY = 0.001, 0.5
+# probably the thing. In the mouth, which opens and has colours of things, what the frame before did
+# not show as one must be surer; at once, that costs fingers (docs/LOG.md).
+_FACE, _FACE_IN_MOUTH, _LIKELY = 0.001, 0.1, 0.5
 # Fewer pixels have no colours to speak of: GrabCut fits two mixtures of five.
 _FEWEST = 20
 
@@ -102,18 +104,24 @@ class OccluderNet(nn.Module):
         return net.eval().requires_grad_(False)
 
     @torch.inference_mode()
-    def find(self, crops: Tensor, clear: Tensor | None = None) -> Tensor:
+    def find(
+        self, crops: Tensor, clear: Tensor | None = None, before: Tensor | None = None
+    ) -> Tensor:
         """Crops [b 3 s s] in [-1, 1] -> masks [b s s] in [0, 1], on the crops' device.
 
-        clear: a crop of each face without a thing, of about the same pose.
+        clear: a crop of each face without a thing, of about the same pose; before: the masks
+        [b s s] of the frames before.
         """
         side = crops.shape[-1]
         seen = beside(crops.float(), clear)
         if side != SIDE:
             seen = F.interpolate(seen, (SIDE, SIDE), mode="bilinear", antialias=True)
         masks = torch.sigmoid(self(seen))
-        pairs = zip(seen[:, :3], masks, strict=True)
-        mask = torch.stack([along_edges(*pair) for pair in pairs])[:, None]
+        known = torch.zeros_like(masks)
+        if before is not None:
+            known = F.interpolate(before.to(masks)[:, None], (SIDE, SIDE), mode="bilinear")[:, 0]
+        rows = zip(seen[:, :3], masks, known, strict=True)
+        mask = torch.stack([along_edges(*row) for row in rows])[:, None]
         if side != SIDE:
             mask = F.interpolate(mask, (side, side), mode="bilinear", antialias=True)
         return mask[:, 0]
@@ -126,8 +134,9 @@ def beside(crops: Tensor, clear: Tensor | None) -> Tensor:
     return torch.cat([crops, torch.zeros_like(crops) if clear is None else clear, known], 1)
 
 
-def along_edges(crop: Tensor, mask: Tensor) -> Tensor:
-    """The mask [s s] of a crop [3 s s] in [-1, 1], drawn along the edges of the thing's colours.
+def along_edges(crop: Tensor, mask: Tensor, before: Tensor) -> Tensor:
+    """The mask [s s] of a crop [3 s s] in [-1, 1], drawn along the edges of the thing's colours;
+    before: the mask of the frame before, or zeros.
 
     As it is where there is no thing or no face to tell from it, or without OpenCV.
     """
@@ -136,6 +145,10 @@ def along_edges(crop: Tensor, mask: Tensor) -> Tensor:
     labels = np.full(found.shape, 2, np.uint8)  # GC_PR_BGD: probably face
     labels[found > _LIKELY] = 3  # GC_PR_FGD
     labels[found < _FACE] = 0  # GC_BGD
+    there = before.cpu().numpy() > 0.5
+    if there.any():
+        mouth = mouth_area(found.shape[-1], grown=TEETH_REACH)[0].numpy() > 0
+        labels[mouth & ~there & (found < _FACE_IN_MOUTH)] = 0
     thing = np.count_nonzero(labels % 2)
     if cv2 is None or min(thing, labels.size - thing) < _FEWEST:
         return mask

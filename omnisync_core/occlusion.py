@@ -46,8 +46,8 @@ _MOUTH_RADII = (0.22, 0.13)
 TEETH_REACH = 1.25
 # Times that, all of a mouth and its moustache lies within, and hardly a whole thing (docs/LOG.md).
 _FACE_REACH = 1.7
-# What is a thing by at least this is kept whole where the face was filled, with a soft rim:
-# a rim or a piece of it that the mask half misses would be erased there (docs/LOG.md).
+# What is a thing by at least this is kept whole where the face was filled: a piece of it that the
+# mask half misses would be erased there (docs/LOG.md).
 _KEPT_WHOLE = 0.5
 # A clear frame fits from this correlation on: of pairs of crops of the development clips a fifth of
 # a second apart 26 of 28 have it, of two people 2 (docs/LOG.md).
@@ -104,23 +104,29 @@ def occluder_masks(
 class MaskFinder(Protocol):
     """What tells an occluder from a face; OccluderNet is one."""
 
-    def find(self, crops: Tensor, clear: Tensor | None = None) -> Tensor:
-        """Crops [b 3 s s] in [-1, 1], and clear ones of the same faces -> masks [b s s], 0 to 1."""
+    def find(
+        self, crops: Tensor, clear: Tensor | None = None, before: Tensor | None = None
+    ) -> Tensor:
+        """Crops [b 3 s s] in [-1, 1], clear ones of the same faces, and the masks [b s s] of the
+        frames before -> masks [b s s] in [0, 1]."""
         ...
 
 
 class OccluderSearch:
-    """Finds what is in front in the crops of one shot, in order, beside the last clear one."""
+    """Finds what is in front in the crops of one shot, in order, beside the last clear one and the
+    one before."""
 
     def __init__(self, finder: MaskFinder) -> None:
         self.finder = finder
         self.clear: Tensor | None = None
         """The last crop [3 s s] that showed all of its mouth."""
+        self._before: Tensor | None = None
 
     def look(self, crop: Tensor) -> tuple[Tensor, float]:
         """A crop [3 s s] -> its mask [s s] in [0, 1] and the covered share of the mouth."""
-        clear = None if self.clear is None else self.clear[None]
-        mask = in_front(self.finder.find(crop[None], clear)[0].float().cpu())
+        clear, before = (None if x is None else x[None] for x in (self.clear, self._before))
+        mask = in_front(self.finder.find(crop[None], clear, before)[0].float().cpu())
+        self._before = mask
         ratio = float(occlusion_ratio(mask[None], mouth_area(crop.shape[-1])))
         if ratio <= _CLEAR:
             self.clear = crop
@@ -185,9 +191,8 @@ def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
 
 
 def kept_whole(mask: Tensor) -> Tensor:
-    """What stays of a filled crop's own pixels, for a mask [s s]: and a soft rim of two pixels."""
-    grown = F.max_pool2d(mask[None], 3, stride=1, padding=1)[0]
-    return (grown / _KEPT_WHOLE).clamp(max=1)
+    """What stays of a filled crop's own pixels, for a mask [s s]."""
+    return (mask / _KEPT_WHOLE).clamp(max=1)
 
 
 def _moved_onto(crop: Tensor, mask: Tensor, reference: Tensor) -> tuple[Tensor, float]:

@@ -89,21 +89,31 @@ def _half_known() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_a_thing_known_by_half_is_found_along_its_edges():
     pytest.importorskip("cv2")
     crop, mask, true = _half_known()
-    found = along_edges(crop, mask)
+    found = along_edges(crop, mask, 0 * mask)
     assert found.max() <= 1
     assert ((found > 0.5) != (true > 0.5)).sum() <= 4  # its corners are rounded
+
+
+def test_what_spreads_within_the_mouth_must_be_surer_than_what_was_there():
+    pytest.importorskip("cv2")
+    crop, mask, true = _half_known()
+    low = torch.where(mask == 0.3, 0.05, mask)
+    mouth = mouth_area(SIDE)[0] > 0
+    before = torch.where(mouth, 0, true)  # outside of the mouth alone
+    spread, kept = (along_edges(crop, low, one)[mouth].sum() for one in (before, true))
+    assert spread < 0.5 * kept
 
 
 def test_nothing_and_everything_stay_as_they_are():
     crop, mask, _ = _half_known()
     for same in (0 * mask + 0.001, 0 * mask + 0.99):
-        assert torch.equal(along_edges(crop, same), same)
+        assert torch.equal(along_edges(crop, same, 0 * mask), same)
 
 
 def test_without_opencv_the_mask_stays_the_networks(monkeypatch):
     monkeypatch.setattr(occluder_net, "opencv", lambda: None)
     crop, mask, _ = _half_known()
-    assert torch.equal(along_edges(crop, mask), mask)
+    assert torch.equal(along_edges(crop, mask, 0 * mask), mask)
 
 
 def test_the_hosts_random_numbers_neither_matter_nor_change(shipped):
@@ -116,9 +126,9 @@ def test_the_hosts_random_numbers_neither_matter_nor_change(shipped):
     cv2.setRNGSeed(1)
     expected = drawn()
     cv2.setRNGSeed(1)
-    first = along_edges(crop, mask)
+    first = along_edges(crop, mask, 0 * mask)
     assert np.array_equal(drawn(), expected)
-    assert torch.equal(along_edges(crop, mask), first)
+    assert torch.equal(along_edges(crop, mask, 0 * mask), first)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -96,7 +96,12 @@ def test_teeth_taken_for_a_thing_are_dropped_and_what_comes_from_outside_stays_w
 class Drawn:
     """Finds what is drawn in pure green."""
 
-    def find(self, crops: torch.Tensor, clear: torch.Tensor | None = None) -> torch.Tensor:
+    def find(
+        self,
+        crops: torch.Tensor,
+        clear: torch.Tensor | None = None,
+        before: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         return (crops[:, 1] - crops[:, 0] > 1.5).float()
 
 
@@ -121,9 +126,16 @@ class Listening(Drawn):
 
     def __init__(self) -> None:
         self.beside: list[torch.Tensor | None] = []
+        self.before: list[torch.Tensor | None] = []
 
-    def find(self, crops: torch.Tensor, clear: torch.Tensor | None = None) -> torch.Tensor:
+    def find(
+        self,
+        crops: torch.Tensor,
+        clear: torch.Tensor | None = None,
+        before: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         self.beside.append(clear)
+        self.before.append(before)
         return super().find(crops)
 
 
@@ -137,6 +149,8 @@ def test_things_are_looked_for_beside_the_last_clear_frame():
     for beside in finder.beside[2:]:
         assert beside is not None and torch.equal(beside[0], faces[1])
     assert search.clear is faces[3]
+    shares = [None if one is None else float(one.mean()) > 0 for one in finder.before]
+    assert shares == [None, True, False, True]
 
 
 def test_no_clear_frame_outlives_its_shot():
@@ -200,7 +214,12 @@ def test_a_thing_that_comes_all_at_once_is_completed_at_once():
 class HalfSure(Drawn):
     """Finds the same, less surely."""
 
-    def find(self, crops: torch.Tensor, clear: torch.Tensor | None = None) -> torch.Tensor:
+    def find(
+        self,
+        crops: torch.Tensor,
+        clear: torch.Tensor | None = None,
+        before: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         return 0.6 * super().find(crops)
 
 

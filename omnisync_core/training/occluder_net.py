@@ -36,6 +36,8 @@ BATCH = 24
 _FACE_COLOURED = 0.15
 # So many samples have no earlier picture, one of another face, one with the thing in it as well.
 _ALONE, _ANOTHER_FACE, _IN_BOTH = 0.35, 0.08, 0.25
+# Of so many samples the darkest mouth of some moments is taken: open ones look most like things.
+_OPEN, _MOMENTS = 0.5, 4
 # Of weights that learn on: half of a fresh network's.
 _RATE_ON = 1e-3
 _MOUTH = np.array([[0.5, 0.44]]) * SIDE  # about where the standard crop has it
@@ -54,19 +56,29 @@ class Crops:
         if not self.rendered or (self.real and rng.random() < 0.5):
             pack = self.real[rng.integers(len(self.real))]
             clip = pack[rng.integers(len(pack))]
-            moments = clip[rng.integers(len(clip), size=2)]
+            moments = [clip[rng.integers(len(clip))] for _ in range(1 + _MOMENTS)]
             n = int(clip.shape[1] * rng.uniform(0.72, 0.92))  # packs are wider than crops
             room = clip.shape[1] - n
             y, x = np.clip(room / 2 + rng.normal(size=2) * 0.04 * n, 0, room).astype(int)
-            moments = moments[:, y : y + n, x : x + n]
+            moments = [one[y : y + n, x : x + n] for one in moments]
         else:
             shard = self.rendered[rng.integers(len(self.rendered))]
             i = rng.integers(len(shard["source"]))
-            clips = [shard[str(name)][i] for name in rng.choice(["source", "target"], 2)]
+            clips = [shard[str(name)][i] for name in rng.choice(["source", "target"], 1 + _MOMENTS)]
             moments = [clip[rng.integers(len(clip))] for clip in clips]
-        moments = [cv2.resize(one, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for one in moments]
-        pair = np.stack(moments)
-        return pair[:, :, ::-1] if rng.random() < 0.5 else pair
+        first = min(moments[1:], key=_light_of_mouth) if rng.random() < _OPEN else moments[1]
+        pair = [
+            cv2.resize(one, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+            for one in (first, moments[0])
+        ]
+        return np.stack(pair)[:, :, :: -1 if rng.random() < 0.5 else 1]
+
+
+def _light_of_mouth(picture: np.ndarray) -> float:
+    """Mean of the middle of a crop's mouth: low where it is open."""
+    x, y = (_MOUTH[0] / SIDE * len(picture)).astype(int)
+    reach = len(picture) // 12
+    return float(picture[y - reach : y + reach, x - reach : x + reach].mean())
 
 
 def _relit(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -156,15 +156,16 @@ GRID_LANDMARKS = [
 ]
 
 
-def grid_utterances(folder: Path) -> dict[str, Utterance]:
-    """Every clip of a corpus folder with measured lips; visemes too where word times are known."""
+def grid_utterances(folder: Path, *, most: int | None = None) -> dict[str, Utterance]:
+    """The clips (the first `most`) of a corpus folder with measured lips; visemes too where word
+    times are known."""
     from ..media import read_audio
 
     landmarks = np.load(folder / "landmarks.npz")
     path = folder / "alignments.json"
     words = json.loads(path.read_text()) if path.exists() else {}
     found = {}
-    for name in landmarks.files:
+    for name in landmarks.files[:most]:
         waveform = read_audio(folder / f"{name}.mp4")
         times = token_times(len(waveform))
         lips = lip_measures(landmarks[name])
