@@ -3,10 +3,10 @@
     python -m omnisync_core.training.denoise WEIGHTS DATA OUT --minutes 45
 
 WEIGHTS: a model; DATA: a folder that prepare.py filled, for its sounds; OUT gets the model with the
-encoder that learnt, model.safetensors. The encoder as it is hears clean sounds;
-a copy hears them under all that noise.py does, and learns the same tokens (distillation, Hinton et
-al. 2015), so an editor that knows the old tokens keeps what it can. Sounds in which nobody speaks,
-noise and music, are to be heard as silence.
+encoder that learnt, model.safetensors. The encoder as it is hears clean sounds; a copy hears them
+under all that noise.py does and learns the same tokens (distillation, Hinton et al. 2015), so that
+the editor, which knows the old ones, needs no training. Sounds in which nobody speaks, noise and
+music, are to be heard as silence.
 """
 
 from __future__ import annotations
