@@ -94,7 +94,11 @@ def test_teeth_taken_for_a_thing_are_dropped_and_what_comes_from_outside_stays_w
 
 
 class Drawn:
-    """Finds what is drawn in pure green."""
+    """Finds what is drawn in pure green, and keeps what it was given beside each crop."""
+
+    def __init__(self) -> None:
+        self.beside: list[torch.Tensor | None] = []
+        self.before: list[torch.Tensor | None] = []
 
     def find(
         self,
@@ -102,6 +106,8 @@ class Drawn:
         clear: torch.Tensor | None = None,
         before: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        self.beside.append(clear)
+        self.before.append(before)
         return (crops[:, 1] - crops[:, 0] > 1.5).float()
 
 
@@ -121,26 +127,8 @@ def _covered(crop: torch.Tensor, share: float) -> torch.Tensor:
     return covered
 
 
-class Listening(Drawn):
-    """Finds the same and keeps what it was given beside each crop."""
-
-    def __init__(self) -> None:
-        self.beside: list[torch.Tensor | None] = []
-        self.before: list[torch.Tensor | None] = []
-
-    def find(
-        self,
-        crops: torch.Tensor,
-        clear: torch.Tensor | None = None,
-        before: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        self.beside.append(clear)
-        self.before.append(before)
-        return super().find(crops)
-
-
 def test_things_are_looked_for_beside_the_last_clear_frame():
-    finder = Listening()
+    finder = Drawn()
     search, faces = OccluderSearch(finder), [_face(shift) for shift in range(4)]
     search.look(_covered(faces[0], 0.5))
     for crop in (faces[1], _covered(faces[2], 0.5), faces[3]):
@@ -154,7 +142,7 @@ def test_things_are_looked_for_beside_the_last_clear_frame():
 
 
 def test_no_clear_frame_outlives_its_shot():
-    finder = Listening()
+    finder = Drawn()
     frames = [np.full((80, 80, 3), 90, np.uint8)] * 4
     tracking = Tracking([Box(40, 40, 60)] * 4, cuts=(2,))
     found = list(occluder_masks(frames, tracking, finder, size=72))
@@ -214,13 +202,8 @@ def test_a_thing_that_comes_all_at_once_is_completed_at_once():
 class HalfSure(Drawn):
     """Finds the same, less surely."""
 
-    def find(
-        self,
-        crops: torch.Tensor,
-        clear: torch.Tensor | None = None,
-        before: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        return 0.6 * super().find(crops)
+    def find(self, crops: torch.Tensor, *others: torch.Tensor | None) -> torch.Tensor:
+        return 0.6 * super().find(crops, *others)
 
 
 def test_a_thing_half_surely_found_is_kept_whole_before_a_completed_face():
