@@ -202,8 +202,8 @@ def test_a_thing_that_comes_all_at_once_is_completed_at_once():
 class HalfSure(Drawn):
     """Finds the same, less surely."""
 
-    def find(self, crops: torch.Tensor, *others: torch.Tensor | None) -> torch.Tensor:
-        return 0.6 * super().find(crops, *others)
+    def find(self, crops, clear=None, before=None) -> torch.Tensor:
+        return 0.6 * super().find(crops, clear, before)
 
 
 def test_a_thing_half_surely_found_is_kept_whole_before_a_completed_face():
