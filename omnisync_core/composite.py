@@ -2,8 +2,9 @@
 
 In and out: frames uint8 [h, w, 3], crops f32 [3 s s] in [-1, 1]. The edit returns as a residual,
 what the model changed at its own resolution, so the source keeps its detail where little changed;
-where much changed that detail belonged to the old mouth, and goes. Outside the box every pixel is
-the source's.
+where much changed that detail belonged to the old mouth, and goes, all but its grain. What the
+model drew anew is soft, and without the grain of its film: it is sharpened and gets that back.
+Outside the box every pixel is the source's.
 
 Boxes have float edges and may stick out of the frame; the frame's edge pixels go on outside.
 """
@@ -28,6 +29,13 @@ BORDER = 0.12
 _DETAIL_STAYS, _DETAIL_GONE = 0.06, 0.19
 # The grid in which that is decided, cells per side: a cell is about as wide as the edge of a lip.
 _DETAIL_GRID = 48
+# Fine detail that is this many standard deviations of the picture's own strong belongs to a thing,
+# and is no grain (docs/LOG.md).
+_GRAIN = 4
+# How much stronger the fine detail of what is drawn anew is made (docs/LOG.md).
+_SHARPEN = 0.8
+# Over how many pixels of a crop it is asked whether the source's fine detail is still there.
+_NEAR = 15
 
 
 def take_crop(frame: np.ndarray, box: Box, size: int) -> Tensor:
@@ -69,9 +77,9 @@ def paste_crop(
     result = frame.copy()
     part = _Part.of(box, *frame.shape[:2])
     source, edited = source_crop.detach().cpu().float(), edited_crop.detach().cpu().float()
-    change = edited - source
-    if part is None or not bool(change.any()):
+    if part is None or torch.equal(edited, source):
         return result
+    change = _crisp(source, edited, source.shape[-1] / box.side) - source
     size = source.shape[-1]
     weight = part.fade(size)
     if keep is not None:
@@ -79,6 +87,7 @@ def paste_crop(
         weight = weight * (1 - part.enlarged(keep).clamp(0, 1))
     own = torch.from_numpy(frame[part.rows, part.columns].astype(np.float32))
     detail = own - part.enlarged((source + 1) * 127.5)
+    detail -= rearrange(_grain(rearrange(detail, "y x c -> c y x")), "c y x -> y x c")
     lost = part.enlarged(_lost_detail(change)).clamp(0, 1)
     own += weight * (part.enlarged(change * 127.5) - lost * detail)
     result[part.rows, part.columns] = own.round_().clamp_(0, 255).to(torch.uint8).numpy()
@@ -134,6 +143,42 @@ class _Part:
 def side_by_side(source: np.ndarray, result: np.ndarray) -> np.ndarray:
     """Two frames uint8 [h, w, 3] of one size, left and right: uint8 [h, 2w, 3]."""
     return np.concatenate([source, result], axis=1)
+
+
+def _crisp(source: Tensor, edited: Tensor, scale: float) -> Tensor:
+    """An edit [3 s s] of that source, sharper and with its grain wherever the source's own fine
+    detail went; as it is where nothing changed. scale: pixels of the crop to one of the frame."""
+    old, new = _fine(source, scale), _fine(edited, scale)
+    both = _near(torch.stack([(new * old).sum(0), (old * old).sum(0)]))
+    gone = 1 - (both[0] / both[1]).nan_to_num(0.0).clamp(0, 1)
+    return (edited + gone * (_SHARPEN * new + _grain(old))).clamp(-1, 1)
+
+
+def _fine(picture: Tensor, scale: float) -> Tensor:
+    """The fine detail of a picture [c h w]: less its blur of one pixel, or `scale` where a pixel of
+    the frame is more."""
+    tap, blurred = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16, picture[:, None]
+    for _ in range(round(max(1.0, scale) ** 2)):  # each has a variance of one
+        blurred = F.pad(blurred, (2, 2, 2, 2), mode="replicate")
+        blurred = F.conv2d(F.conv2d(blurred, tap[None, None, None]), tap[None, None, :, None])
+    return picture - blurred[:, 0]
+
+
+def _grain(detail: Tensor) -> Tensor:
+    """What of a fine detail [c h w] is as weak as most of it: noise and pores, no edges.
+
+    Tukey's biweight (Beaton and Tukey 1974) on the scale of the median.
+    """
+    spread = detail[:, ::4, ::4].abs().flatten(1).median(1).values / 0.6745
+    most = (_GRAIN * spread).clamp_min(1e-6)[:, None, None]
+    return detail * (1 - (detail / most) ** 2).clamp_min(0)
+
+
+def _near(x: Tensor) -> Tensor:
+    """Means [c h w] over what is near."""
+    for window, pad in (((_NEAR, 1), (_NEAR // 2, 0)), ((1, _NEAR), (0, _NEAR // 2))):
+        x = F.avg_pool2d(x, window, stride=1, padding=pad, count_include_pad=False)
+    return x
 
 
 def _lost_detail(change: Tensor) -> Tensor:

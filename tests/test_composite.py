@@ -153,12 +153,45 @@ def test_old_teeth_do_not_ghost_and_skin_keeps_its_detail(before, after):
     y, x = np.mgrid[:400, :400] - 200
     mouth = (x / 85) ** 2 + (y / (20 + max(before, after))) ** 2 < 1
     old, seen = (source - blurred[0])[mouth], (result - blurred[1])[mouth]
+    strong = abs(old) > 4 * 9  # what is weaker is grain, and stays
+    old, seen = old[strong], seen[strong]
     ghost = float((old * seen).sum() / (old * old).sum())
     skin = ((x / 110) ** 2 + (y / (45 + max(before, after))) ** 2 > 1) & (abs(y) < 140)
     skin &= abs(x) < 140
     wrong = np.sqrt(((result - target)[skin] ** 2).mean())
     assert abs(ghost) < 0.03, f"{ghost:.2f} of the old mouth's detail is still there"
     assert wrong < 1.5, f"the skin is {wrong:.1f} grey levels off, its detail is 9"
+
+
+def grey(noise, size=200):
+    """Skin with grain of that deviation over two pixels."""
+    grain = np.random.default_rng(2).normal(0, noise, (size // 2, size // 2, 3))
+    return (150 + grain.repeat(2, 0).repeat(2, 1)).clip(0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize(("noise", "side"), [(0, 144.0), (6, 144.0), (6, 80.0), (6, 190.0)])
+def test_what_is_drawn_anew_has_the_grain_of_the_picture(noise, side):
+    frame, box = grey(noise), Box(100.0, 100.0, side)
+    crop = take_crop(frame, box, 144)
+    smooth = torch.full_like(crop, 0.5)
+    reach = int(side * 0.3)
+    middle = (slice(100 - reach, 100 + reach),) * 2
+    changed = paste_crop(frame, box, crop, smooth)[middle].astype(float)
+    assert abs(changed.mean() - 191) < 1
+    assert noise * 0.45 <= changed.std() <= noise * 1.1  # its coarser part is lost
+
+
+def test_what_is_drawn_anew_is_sharpened_and_what_is_old_is_not():
+    y, x = np.mgrid[:144, :144]
+    ring = np.hypot(x - 72, y - 72)
+    frame = np.where((ring > 50) & (ring < 60), 100, 150).astype(np.uint8)[..., None].repeat(3, 2)
+    box = Box(72.0, 72.0, 144.0)
+    crop = take_crop(frame, box, 144)
+    drawn = crop + torch.from_numpy(0.6 / (1 + np.exp(ring - 20))).float()  # a soft edge at 20
+    result = paste_crop(frame, box, crop, drawn).astype(float)[72]
+    asked = ((drawn[0, 72].numpy() + 1) * 127.5).clip(0, 255)
+    assert np.abs(np.diff(result[86:98, 0])).max() > 1.1 * np.abs(np.diff(asked[86:98])).max()
+    assert np.abs(result[116:, 0] - frame[72, 116:, 0]).max() <= 1
 
 
 def test_a_full_hd_frame_takes_milliseconds():

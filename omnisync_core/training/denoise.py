@@ -34,6 +34,7 @@ _BATCH, _RATE = 8, 2e-4
 # So many stretches have nobody who speaks, music in place of another voice, no noise at all.
 _NOBODY, _MUSIC, _CLEAN = 0.15, 0.5, 0.2
 _PIECES = 200  # of music
+_FAINTEST = 20.0  # dB below the voice: what is fainter is heard well enough
 
 
 class Sounds:
@@ -55,7 +56,8 @@ class Sounds:
         said = torch.where(nobody, 0, said)
         pieces = self.music[torch.randint(_PIECES, (count,), generator=rng)]
         other = torch.where(nobody | odds(_MUSIC), pieces, other)
-        heard = augment(said, torch.where(nobody & odds(0.5), 0, other), rng)
+        other = torch.where(nobody & odds(0.5), 0, other)
+        heard = augment(said, other, rng, faintest=_FAINTEST)
         return said, torch.where(odds(_CLEAN), said, heard)
 
 

@@ -30,12 +30,14 @@ _CODED_SHARE = 0.3
 _MOST_DELAY = 8000  # samples; AAC has 1024 or 2048 at its own rate
 
 
-def augment(waveform: Tensor, babble: Tensor, generator: torch.Generator) -> Tensor:
+def augment(
+    waveform: Tensor, babble: Tensor, generator: torch.Generator, *, faintest: float = 35.0
+) -> Tensor:
     """Heard badly: [b, n] -> [b, n], each row drawn by itself.
 
-    Bands (telephone to full), echo, noise (white to brown) and another voice (babble) at 0 to 35 dB
-    each, telephone coding (G.711's companding to 8 bits), gain over 30 dB. The generator is one of
-    the waveform's device.
+    Bands (telephone to full), echo, noise (white to brown) and another voice (babble), each 0 to
+    `faintest` dB below the voice, telephone coding (G.711's companding to 8 bits), gain over 30 dB.
+    The generator is one of the waveform's device.
     """
     (count, samples), device = waveform.shape, waveform.device
     rand = lambda *shape: torch.rand(*shape, generator=generator, device=device)  # noqa: E731
@@ -60,7 +62,7 @@ def augment(waveform: Tensor, babble: Tensor, generator: torch.Generator) -> Ten
     noise = torch.fft.irfft(noise, samples)
     level = heard.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4)
     for other, odds in ((noise, 0.7), (babble, 0.25)):
-        ratio = 10 ** (-(35 * rand(count, 1)) / 20) * (rand(count, 1) < odds)
+        ratio = 10 ** (-(faintest * rand(count, 1)) / 20) * (rand(count, 1) < odds)
         other_level = other.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4)
         heard = heard + ratio * level * other / other_level
     peak = heard.abs().amax(1, keepdim=True).clamp(min=1e-3)

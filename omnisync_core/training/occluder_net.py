@@ -4,9 +4,9 @@
 
 Pictures are the targets and sources of rendered shards and the crops of real packs; occluders are
 drawn over seven tenths of them (occluders.py), some with the texture of another picture or in the
-colour of the face behind them (half of what is skin), so that a thing is known by lying in front
-and not by its colour. Goes on where it stopped; writes OUT/occluder.safetensors and, with --held,
-on heads never trained on, OUT/judge.json (things of HELD_OUT were never trained on either).
+colour of the face or mouth behind them (half of what is skin), so that a thing is known by lying in
+front and not by its colour. Goes on where it stopped; writes OUT/occluder.safetensors and, with
+--held, on heads never trained on, OUT/judge.json (things of HELD_OUT were never trained on either).
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ from .occluders import HELD_OUT, KINDS, SKIN, Occluder, draw_occluder
 from .pairs import load_shard
 
 BATCH = 24
-# Of things that are no skin, so many have the colour of the face behind them.
-_FACE_COLOURED = 0.15
+# Thin things, which the network misses most, come so many times as often as the others.
+_THIN, _MORE = ("finger", "headset", "hair"), 2.0
+# Of things that are no skin, so many have the colour of the face, so many that of the mouth.
+_FACE_COLOURED, _MOUTH_COLOURED = 0.15, 0.15
 # So many samples have no earlier picture, one of another face, one with the thing in it as well.
 _ALONE, _ANOTHER_FACE, _IN_BOTH = 0.35, 0.08, 0.25
 # Of so many samples the darkest mouth of some moments is taken: open ones look most like things.
@@ -76,9 +78,14 @@ class Crops:
 
 def _light_of_mouth(picture: np.ndarray) -> float:
     """Mean of the middle of a crop's mouth: low where it is open."""
+    return float(_middle(picture).mean())
+
+
+def _middle(picture: np.ndarray) -> np.ndarray:
+    """The middle of a crop's mouth."""
     x, y = (_MOUTH[0] / SIDE * len(picture)).astype(int)
     reach = len(picture) // 12
-    return float(picture[y - reach : y + reach, x - reach : x + reach].mean())
+    return picture[y - reach : y + reach, x - reach : x + reach]
 
 
 def _relit(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,10 +126,13 @@ def draw_sample(
     cover = np.zeros((SIDE, SIDE), np.float32)
     for _ in range(int(rng.choice([0, 1, 2], p=[0.3, 0.6, 0.1]))):
         mouth = _MOUTH + rng.normal(size=2) * 0.08 * SIDE
-        kind = str(rng.choice(kinds))
+        often = np.array([_MORE if kind in _THIN else 1.0 for kind in kinds])
+        kind = str(rng.choice(kinds, p=often / often.sum()))
         thing = draw_occluder(rng, mouth, SIDE, kind=kind)
         if rng.random() < (0.5 if kind in SKIN else _FACE_COLOURED):
             thing = thing.tinted(_cheek(picture, rng) * rng.uniform(0.75, 1.15))
+        elif kind not in SKIN and rng.random() < _MOUTH_COLOURED:
+            thing = thing.tinted(_middle(picture).mean((0, 1)) * rng.uniform(0.75, 1.25))
         elif rng.random() < 0.3:
             texture = np.ascontiguousarray(np.rot90(crops.draw(rng)[0], int(rng.integers(1, 4))))
             mixed = 0.7 * texture + 0.5 * thing.pictures[0] - 20.0
