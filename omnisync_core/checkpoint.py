@@ -33,6 +33,13 @@ def save_model(model: OmniSync, path: Path, *, notes: dict[str, str] | None = No
     save_file(tensors, path, metadata=header)
 
 
+def notes_of(path: Path) -> dict[str, str]:
+    """The notes that `save_model` wrote into a file."""
+    with safe_open(str(path), framework="pt") as file:
+        header = file.metadata() or {}
+    return {name: text for name, text in header.items() if name not in ("format", "config")}
+
+
 def load_model(
     model: str | Path = "mini",
     *,

@@ -1,12 +1,12 @@
 """The voice encoder learns to hear under noise what it hears without it, and nothing new.
 
-    python -m omnisync_core.training.denoise WEIGHTS DATA OUT --minutes 45
+    python -m omnisync_core.training.denoise WEIGHTS DATA OUT --minutes 45 --speech SPEECH
 
-WEIGHTS: a model; DATA: a folder that prepare.py filled, for its sounds; OUT gets the model with the
-encoder that learnt, model.safetensors. The encoder as it is hears clean sounds; a copy hears them
-under all that noise.py does and learns the same tokens (distillation, Hinton et al. 2015), so that
-the editor, which knows the old ones, needs no training. Sounds in which nobody speaks, noise and
-music, are to be heard as silence.
+WEIGHTS: a model; DATA: a folder that prepare.py filled, for its sounds; SPEECH: recordings of real
+voices in any language; OUT gets the model with the encoder that learnt, model.safetensors. The
+encoder as it is hears clean sounds; a copy hears them under all that noise.py does and learns the
+same tokens (distillation, Hinton et al. 2015), so that the editor, which knows the old ones, needs
+no training. Sounds in which nobody speaks, noise and music, are to be heard as silence.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..audio import SAMPLE_RATE, AudioEncoder, log_mel
-from ..checkpoint import load_model, save_model
+from ..checkpoint import load_model, notes_of, save_model
 from ..errors import UserError
+from ..media import read_audio
+from .align import pieces
 from .locator import fit
 from .noise import augment, music
 from .sounds import SoundPool, Utterance
-from .voice import token_times
+from .voice import REAL_SHARE, token_times
 
 # Tokens of a stretch: four seconds, as voice.py hears them.
 _STRETCH = 200
 _BATCH, _RATE = 8, 2e-4
 # So many stretches have nobody who speaks, music in place of another voice, no noise at all.
-_NOBODY, _MUSIC, _CLEAN = 0.15, 0.5, 0.2
+_NOBODY, _MUSIC, _CLEAN = 0.15, 0.5, 0.3
 _PIECES = 200  # of music
 _FAINTEST = 20.0  # dB below the voice: what is fainter is heard well enough
 
@@ -78,6 +80,14 @@ def read_sounds(folder: Path) -> list[np.ndarray]:
     return sounds
 
 
+def read_recordings(folder: Path) -> list[np.ndarray]:
+    """Pieces [n] in [-1, 1] of all recordings of a folder; UserError where there are none."""
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix in (".wav", ".flac")]
+    if not paths:
+        raise UserError(f"Expected .wav or .flac recordings of voices in {folder}.")
+    return [part for path in paths for part in pieces(read_audio(path, rate=SAMPLE_RATE))]
+
+
 def loss_of(encoder: AudioEncoder, teacher: AudioEncoder, said: Tensor, heard: Tensor) -> Tensor:
     """Mean squared difference of the tokens of what is heard to the teacher's of what is said."""
     with torch.no_grad():
@@ -105,15 +115,18 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+", help="folders that prepare.py filled")
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=45, help="of CPU time")
+    parser.add_argument("--speech", type=Path, help="recordings of real voices (.wav, .flac)")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = load_model(arguments.weights)
     waveforms = [one for folder in arguments.data for one in read_sounds(folder)]
+    if arguments.speech:
+        waveforms += REAL_SHARE * read_recordings(arguments.speech)
     model.encoder = train(
         model.encoder, Sounds(waveforms), arguments.out, minutes=arguments.minutes
     )
-    save_model(model.half(), arguments.out / "model.safetensors")
+    save_model(model.half(), arguments.out / "model.safetensors", notes=notes_of(arguments.weights))
 
 
 if __name__ == "__main__":

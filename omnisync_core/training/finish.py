@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..audio import SAMPLE_RATE
-from ..checkpoint import load_model, save_model
+from ..checkpoint import load_model, notes_of, save_model
 from ..errors import UserError
 from ..model import OmniSync
 
@@ -72,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = mean_of(load_model(arguments.windows), load_model(arguments.student))
     calm_in_silence(model, _voices(arguments.data))
-    save_model(model.half(), arguments.out)
+    save_model(model.half(), arguments.out, notes=notes_of(arguments.windows))
 
 
 if __name__ == "__main__":

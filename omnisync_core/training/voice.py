@@ -57,7 +57,7 @@ HELD_OUT_VARIANTS = ("+m7", "+f5", "+klatt2")
 """Timbres that only validation and the held-out figures use."""
 HELD_OUT_FLITE = ("awb",)
 """The same of the second engine."""
-_REAL_SHARE = 4  # times that each piece of real speech counts: there are minutes of it, not hours
+REAL_SHARE = 4  # times that each piece of real speech counts: there are minutes of it, not hours
 _FLITE_SHARE = 0.4
 """Share of the English utterances that the second engine says, if it is installed."""
 _WARM_UP = 0.06  # share of the time in which new heads learn alone, before an encoder goes on
@@ -343,7 +343,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     said = [synthesise_utterance(rng) for _ in range(arguments.utterances)]
-    said += _REAL_SHARE * read_speech(arguments.data / "speech/train")
+    said += REAL_SHARE * read_speech(arguments.data / "speech/train")
     pool = [from_phones(*one) for one in said if len(one[0]) > SAMPLE_RATE]
     for one in pool:
         one.waveform = squeeze(one.waveform, rng)

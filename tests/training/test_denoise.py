@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from media_files import make_voice
 
 from omnisync_core.audio import AudioEncoder
-from omnisync_core.checkpoint import load_model
+from omnisync_core.checkpoint import load_model, notes_of
 from omnisync_core.config import ModelConfig
 from omnisync_core.errors import UserError
 from omnisync_core.training import denoise, locator
-from omnisync_core.training.denoise import Sounds, loss_of, read_sounds
+from omnisync_core.training.denoise import Sounds, loss_of, read_recordings, read_sounds
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,16 @@ def test_a_run_leaves_a_whole_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     made, before = load_model(out / "model.safetensors"), load_model(weights)
     for name, value in before.state_dict().items():
         assert torch.equal(made.state_dict()[name], value)
+    assert notes_of(out / "model.safetensors") == notes_of(weights) != {}
+
+
+def test_recordings_come_in_pieces_and_their_lack_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="recordings"):
+        read_recordings(tmp_path)
+    make_voice(tmp_path / "voice.wav", seconds=20)
+    read = read_recordings(tmp_path)
+    assert len(read) == 2 and sum(map(len, read)) == pytest.approx(20 * 16_000, abs=40)
+    assert all(0 < abs(part).max() <= 1 for part in read)
 
 
 def test_sounds_are_read_in_full_range_and_their_lack_is_said(tmp_path: Path) -> None:
