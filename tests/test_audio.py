@@ -14,6 +14,7 @@ from omnisync_core.audio import (
     mel_filterbank,
     mel_power,
 )
+from omnisync_core.checkpoint import load_model
 from omnisync_core.config import ModelConfig
 
 _SILENT = (math.log(1e-7) + 7) / 4
@@ -128,6 +129,14 @@ def test_segments_agree_with_the_sound_encoded_as_a_whole(tiny: ModelConfig) -> 
 def test_encoding_is_deterministic(tiny: ModelConfig) -> None:
     encoder, sound = AudioEncoder(tiny), _speechlike(0.5)
     assert torch.equal(encoder.encode(sound), encoder.encode(sound))
+
+
+@pytest.mark.parametrize("loudness", [0.3, 0.03])
+def test_the_embedded_ears_take_noise_for_silence(loudness: float) -> None:
+    encoder, generator = load_model("mini").encoder, torch.Generator().manual_seed(0)
+    silence = encoder.encode(torch.zeros(3 * SAMPLE_RATE))
+    noise = encoder.encode(loudness * torch.randn(3 * SAMPLE_RATE, generator=generator))
+    assert (noise - silence).square().mean() < 0.2 * silence.var()
 
 
 def test_a_louder_sound_of_a_batch_does_not_change_its_neighbour(tiny: ModelConfig) -> None:
