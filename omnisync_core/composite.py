@@ -31,9 +31,11 @@ _DETAIL_STAYS, _DETAIL_GONE = 0.06, 0.19
 _DETAIL_GRID = 48
 # Fine detail that is this many standard deviations of the picture's own strong belongs to a thing,
 # and is no grain (docs/LOG.md).
-_GRAIN = 4
+_GRAIN = 4.0
 # How much stronger the fine detail of what is drawn anew is made (docs/LOG.md).
 _SHARPEN = 0.8
+# Fine detail is at most so many pixels of the crop: more makes no picture better, only slower.
+_COARSEST = 3.0
 # Over how many pixels of a crop it is asked whether the source's fine detail is still there.
 _NEAR = 15
 
@@ -158,7 +160,7 @@ def _fine(picture: Tensor, scale: float) -> Tensor:
     """The fine detail of a picture [c h w]: less its blur of one pixel, or `scale` where a pixel of
     the frame is more."""
     tap, blurred = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16, picture[:, None]
-    for _ in range(round(max(1.0, scale) ** 2)):  # each has a variance of one
+    for _ in range(round(min(max(1.0, scale), _COARSEST) ** 2)):  # each has a variance of one
         blurred = F.pad(blurred, (2, 2, 2, 2), mode="replicate")
         blurred = F.conv2d(F.conv2d(blurred, tap[None, None, None]), tap[None, None, :, None])
     return picture - blurred[:, 0]

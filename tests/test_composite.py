@@ -194,6 +194,15 @@ def test_what_is_drawn_anew_is_sharpened_and_what_is_old_is_not():
     assert np.abs(result[116:, 0] - frame[72, 116:, 0]).max() <= 1
 
 
+def test_a_face_of_a_few_pixels_takes_no_longer():
+    frame, box = grey(6), Box(100.0, 100.0, 3.0)
+    crop = take_crop(frame, box, 144)
+    start = time.thread_time()
+    result = paste_crop(frame, box, crop, (crop + 0.5).clamp(-1, 1))
+    assert time.thread_time() - start < 0.5
+    assert result[100, 100].mean() > frame[100, 100].mean() + 20
+
+
 def test_a_full_hd_frame_takes_milliseconds():
     frame = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), dtype=np.uint8)
     box = Box(960.3, 540.7, 400.0)
