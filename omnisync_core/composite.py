@@ -34,9 +34,10 @@ _DETAIL_GRID = 48
 _GRAIN = 4.0
 # How much stronger the fine detail of what is drawn anew is made (docs/LOG.md).
 _SHARPEN = 0.8
-# Fine detail is at most so many pixels of the crop: more makes no picture better, only slower.
+# A face of a few pixels, whose pixel is wider than this in the crop, gets no more work than others.
 _COARSEST = 3.0
-# Over how many pixels of a crop it is asked whether the source's fine detail is still there.
+# Over so many pixels of a crop, about a lip's height, it is asked whether the source's fine detail
+# is still there.
 _NEAR = 15
 
 

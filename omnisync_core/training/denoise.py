@@ -36,7 +36,8 @@ _BATCH, _RATE = 8, 2e-4
 # So many stretches have nobody who speaks, music in place of another voice, no noise at all.
 _NOBODY, _MUSIC, _CLEAN = 0.15, 0.5, 0.3
 _PIECES = 200  # of music
-_FAINTEST = 20.0  # dB below the voice: what is fainter is heard well enough
+# Noise is at most so many dB below the voice: at 10 already nine tenths are heard (docs/LOG.md).
+_FAINTEST = 20.0
 
 
 class Sounds:
@@ -56,8 +57,8 @@ class Sounds:
         odds = lambda share: torch.rand(count, 1, generator=rng) < share  # noqa: E731
         nobody = odds(_NOBODY)
         said = torch.where(nobody, 0, said)
-        pieces = self.music[torch.randint(_PIECES, (count,), generator=rng)]
-        other = torch.where(nobody | odds(_MUSIC), pieces, other)
+        tunes = self.music[torch.randint(_PIECES, (count,), generator=rng)]
+        other = torch.where(nobody | odds(_MUSIC), tunes, other)
         other = torch.where(nobody & odds(0.5), 0, other)
         heard = augment(said, other, rng, faintest=_FAINTEST)
         return said, torch.where(odds(_CLEAN), said, heard)

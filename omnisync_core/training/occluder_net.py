@@ -68,7 +68,9 @@ class Crops:
             i = rng.integers(len(shard["source"]))
             clips = [shard[str(name)][i] for name in rng.choice(["source", "target"], 1 + _MOMENTS)]
             moments = [clip[rng.integers(len(clip))] for clip in clips]
-        first = min(moments[1:], key=_light_of_mouth) if rng.random() < _OPEN else moments[1]
+        first = moments[1]
+        if rng.random() < _OPEN:
+            first = min(moments[1:], key=lambda one: _middle(one).mean())
         pair = [
             cv2.resize(one, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             for one in (first, moments[0])
@@ -76,13 +78,8 @@ class Crops:
         return np.stack(pair)[:, :, :: -1 if rng.random() < 0.5 else 1]
 
 
-def _light_of_mouth(picture: np.ndarray) -> float:
-    """Mean of the middle of a crop's mouth: low where it is open."""
-    return float(_middle(picture).mean())
-
-
 def _middle(picture: np.ndarray) -> np.ndarray:
-    """The middle of a crop's mouth."""
+    """The middle of a crop's mouth: dark where it is open."""
     x, y = (_MOUTH[0] / SIDE * len(picture)).astype(int)
     reach = len(picture) // 12
     return picture[y - reach : y + reach, x - reach : x + reach]

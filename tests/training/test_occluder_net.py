@@ -53,9 +53,9 @@ def test_some_samples_are_alone_and_the_others_beside_a_picture_without_the_thin
     assert len(off) > 10 and np.median(off) > 20
 
 
-@pytest.mark.parametrize(("share", "most"), [(0.0, 40), (1.0, 0)])
+@pytest.mark.parametrize("share", [0.0, 1.0])
 def test_things_may_have_the_colour_of_the_mouth(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, share: float, most: float
+    folder: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     crops = Crops(folder)
     crops.rendered = []  # left are real ones: grey 60, around a mouth of 220
@@ -63,12 +63,12 @@ def test_things_may_have_the_colour_of_the_mouth(
     monkeypatch.setattr(occluder_net, "_MOUTH_COLOURED", share)
     monkeypatch.setattr(occluder_net, "_relit", lambda pictures, rng: pictures)
     monkeypatch.setattr(occluder_net, "stylise", lambda pictures, style, amount: pictures)
-    far = 0
+    far = 0  # so many things have another colour
     for seed in range(80):
         picture, cover, _ = draw_sample(crops, np.random.default_rng(seed), ("blob",))
         inside = picture[cover > 0.95]
         far += len(inside) > 300 and abs(inside.mean() / 220 - 1) > 0.4
-    assert far <= most and (share == 1.0 or far > 10)
+    assert far == 0 if share else far > 10
 
 
 def test_some_samples_are_clear_and_covers_are_shares(folder: Path) -> None:
