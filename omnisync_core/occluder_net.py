@@ -26,7 +26,7 @@ from .occlusion import TEETH_REACH, mouth_area
 from .optical_flow import opencv
 
 WEIGHTS = Path(__file__).parent / "weights" / "occluder.safetensors"
-FORMAT = "omnisync-occluder-2"
+FORMAT = "omnisync-occluder-3"
 SIDE = 144
 """Crops are seen at this side, the embedded model's own."""
 _WIDTH, _HEADS, _DEPTH = 96, 3, 3
@@ -35,6 +35,8 @@ _SEEN = 3 + 3 + 1  # colours of the crop, of the clear one, and whether there is
 # probably the thing. In the mouth, which opens and has colours of things, what the frame before did
 # not show as one must be surer; at once, that costs fingers (docs/LOG.md).
 _FACE, _FACE_IN_MOUTH, _LIKELY = 0.001, 0.1, 0.5
+# Where GrabCut leaves less than this of what the network takes for the thing, colours say nothing.
+_CUT_FAILED = 0.5
 # Fewer pixels have no colours to speak of: GrabCut fits two mixtures of five.
 _FEWEST = 20
 
@@ -71,7 +73,11 @@ class OccluderNet(nn.Module):
         self.back = nn.Conv2d(_WIDTH, 32 * 16, 1)
         self.join_quarter = nn.Sequential(_conv(64, 32), _conv(32, 32))
         self.join_half = _conv(32 + 16, 16)
-        self.out = nn.Sequential(_conv(16 + _SEEN, 8), nn.Conv2d(8, 1, 3, padding=1))
+        # Squares of 2 x 2 pixels as channels: a hair is a pixel wide.
+        self.fine = nn.Sequential(nn.PixelUnshuffle(2), _conv(4 * _SEEN, 32))
+        self.out = nn.Sequential(
+            _conv(16 + 32, 32), _conv(32, 32), nn.Conv2d(32, 4, 3, padding=1), nn.PixelShuffle(2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.stem(x)
@@ -87,7 +93,7 @@ class OccluderNet(nn.Module):
         y = F.pixel_shuffle(self.back(y), 4)
         y = self.join_quarter(torch.cat([y, quarter], 1))
         y = self.join_half(torch.cat([F.interpolate(y, scale_factor=2, mode="bilinear"), half], 1))
-        y = self.out(torch.cat([F.interpolate(y, scale_factor=2, mode="bilinear"), x], 1))
+        y = self.out(torch.cat([y, self.fine(x)], 1))
         return y[:, 0]
 
     @classmethod
@@ -134,16 +140,24 @@ def beside(crops: Tensor, clear: Tensor | None) -> Tensor:
     return torch.cat([crops, torch.zeros_like(crops) if clear is None else clear, known], 1)
 
 
+def thin_parts(masks: Tensor) -> Tensor:
+    """What of masks [b s s] is at most four pixels wide, in [0, 1]: less its opening (Serra 1982)."""
+    opened = -F.max_pool2d(-masks[:, None], 5, stride=1, padding=2)
+    return (masks - F.max_pool2d(opened, 5, stride=1, padding=2)[:, 0]).clamp(min=0)
+
+
 def along_edges(crop: Tensor, mask: Tensor, before: Tensor) -> Tensor:
     """The mask [s s] of a crop [3 s s] in [-1, 1], drawn along the edges of the thing's colours;
     before: the mask of the frame before, or zeros.
 
-    As it is where there is no thing or no face to tell from it, or without OpenCV.
+    As it is where it is thin, where the colours do not tell the thing from the face (hair, a finger)
+    or there is only one of them, and without OpenCV.
     """
     cv2 = opencv()
     found = mask.cpu().numpy()
     labels = np.full(found.shape, 2, np.uint8)  # GC_PR_BGD: probably face
-    labels[found > _LIKELY] = 3  # GC_PR_FGD
+    sure = found > _LIKELY
+    labels[sure] = 3  # GC_PR_FGD
     labels[found < _FACE] = 0  # GC_BGD
     there = before.cpu().numpy() > 0.5
     if there.any():
@@ -164,5 +178,11 @@ def along_edges(crop: Tensor, mask: Tensor, before: Tensor) -> Tensor:
     thread = Thread(target=cut)
     thread.start()
     thread.join()
-    whole = torch.from_numpy(labels % 2).to(mask)
-    return F.avg_pool2d(whole[None], 3, stride=1, padding=1, count_include_pad=False)[0]
+    labels %= 2
+    if labels[sure].mean() < _CUT_FAILED:
+        return mask
+    whole = torch.from_numpy(labels).to(mask)
+    whole = F.avg_pool2d(whole[None], 3, stride=1, padding=1, count_include_pad=False)[0]
+    # A strand has hardly a pixel of its own colour, so GrabCut gives it to the face.
+    thin = thin_parts(torch.from_numpy(sure)[None].to(mask))[0]
+    return torch.maximum(whole, mask * thin)

@@ -35,9 +35,9 @@ Mode = Literal["clear", "local", "complete"]
 # Up and down across the 30 % of the method, so that a hand at the border does not flicker.
 COMPLETE_FROM, COMPLETE_UNTIL = 0.33, 0.27
 # Less of the mouth than this is left to the network: a clear face may get so much (docs/LOG.md).
-LOCAL_FROM, LOCAL_UNTIL = 0.06, 0.03
+LOCAL_FROM, LOCAL_UNTIL = 0.015, 0.008
 # A frame that may stand in for others shows all of its mouth.
-_CLEAR = 0.02
+_CLEAR = 0.005
 # The covered share is averaged over about this many frames before a face is completed.
 _MEMORY = 4
 # The lips at rest and a little around them, in fractions of the standard crop's side.
@@ -180,16 +180,24 @@ def uncover(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
     the same face; as it is where the two do not fit."""
     moved, fit = _moved_onto(crop, mask, reference)
     # The rim of a thing that is left behind becomes a line in the new face.
-    taken = F.max_pool2d(mask[None], 3, stride=1, padding=1)[0]
+    taken = F.max_pool2d(_near_mouth(mask)[None], 3, stride=1, padding=1)[0]
     return torch.lerp(crop, moved, taken) if fit >= _FITS else crop
 
 
 def complete(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
     """The crop [3 s s] with the mouth, and what the mask [s s] covers, from a clear one of the same
     face."""
-    taken = torch.maximum(mask, mouth_area(crop.shape[-1], grown=TEETH_REACH)[0])
+    mouth = mouth_area(crop.shape[-1], grown=TEETH_REACH)[0]
+    taken = torch.maximum(_near_mouth(mask), mouth)
     moved, _ = _moved_onto(crop, mask, reference)
     return torch.lerp(crop, moved, soft_edge(taken[None], _TAKEN_SOFT)[0])
+
+
+def _near_mouth(mask: Tensor) -> Tensor:
+    """A mask [s s] where lips, jaw and moustache are: further away the edit changes nothing, and
+    the rim of what was taken would show."""
+    area = mouth_area(mask.shape[-1], grown=_FACE_REACH)
+    return mask * soft_edge(area, _TAKEN_SOFT)[0]
 
 
 def kept_whole(mask: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from omnisync_core import occluder_net
 from omnisync_core.composite import take_crop
 from omnisync_core.media import read_frames
-from omnisync_core.occluder_net import SIDE, OccluderNet, along_edges
+from omnisync_core.occluder_net import SIDE, OccluderNet, along_edges, thin_parts
 from omnisync_core.occlusion import in_front, mouth_area, occlusion_ratio
 from omnisync_core.pipeline import track_mouth
 from omnisync_core.training.occluders import draw_occluder
@@ -92,6 +92,23 @@ def test_a_thing_known_by_half_is_found_along_its_edges():
     found = along_edges(crop, mask, 0 * mask)
     assert found.max() <= 1
     assert ((found > 0.5) != (true > 0.5)).sum() <= 4  # its corners are rounded
+
+
+def test_strands_are_thin_and_blocks_are_not():
+    mask = torch.zeros(1, SIDE, SIDE)
+    mask[:, :, 70:73] = 0.8
+    mask[:, 20:50, 20:50] = 0.9
+    thin = thin_parts(mask)
+    assert torch.equal(thin[:, :, 70:73], mask[:, :, 70:73])
+    assert not thin[:, :, :60].any() and not thin[:, :, 80:].any()
+
+
+def test_a_strand_stays_beside_a_thing_whose_colours_it_does_not_have():
+    pytest.importorskip("cv2")
+    crop, mask, _ = _half_known()
+    mask[:, 120:122] = 0.8  # the picture has nothing there
+    found = along_edges(crop, mask, 0 * mask)
+    assert found[:, 120:122].min() >= mask[0, 120] and not found[:, 125:].any()
 
 
 def test_what_spreads_within_the_mouth_must_be_surer_than_what_was_there():

@@ -1,12 +1,13 @@
-"""The voice encoder learns to hear under noise what it hears without it, and nothing new.
+"""The voice encoder learns to hear under noise and from other throats what it hears without.
 
     python -m omnisync_core.training.denoise WEIGHTS DATA OUT --minutes 45 --speech SPEECH
 
 WEIGHTS: a model; DATA: a folder that prepare.py filled, for its sounds; SPEECH: recordings of real
 voices in any language; OUT gets the model with the encoder that learnt, model.safetensors. The
-encoder as it is hears clean sounds; a copy hears them under all that noise.py does and learns the
-same tokens (distillation, Hinton et al. 2015), so that the editor, which knows the old ones, needs
-no training. Sounds in which nobody speaks, noise and music, are to be heard as silence.
+encoder as it is hears clean sounds; a copy hears them under all that noise.py does, and sentences
+said by voices that the first one does not know, and learns the same tokens (distillation, Hinton et
+al. 2015), so that the editor, which knows the old ones, needs no training. Sounds in which nobody
+speaks, noise and music, are to be heard as silence.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .align import pieces
 from .locator import fit
 from .noise import augment, music
 from .sounds import SoundPool, Utterance
-from .voice import REAL_SHARE, token_times
+from .voice import OTHER_VARIANTS, REAL_SHARE, synthesise_utterance, token_times
 
 # Tokens of a stretch: four seconds, as voice.py hears them.
 _STRETCH = 200
@@ -40,11 +41,18 @@ _PIECES = 200  # of music
 _FAINTEST = 20.0
 
 
-class Sounds:
-    """Stretches of speech, and what is heard of them."""
+Pair = tuple[np.ndarray, np.ndarray]
+"""Two waveforms [n] that say the same at the same time."""
 
-    def __init__(self, waveforms: list[np.ndarray], *, seed: int = 0) -> None:
-        self.pool = SoundPool([_unlabelled(one) for one in waveforms])
+
+class Sounds:
+    """Stretches of speech, each said by a voice that the teacher knows and heard from another or
+    the same one."""
+
+    def __init__(self, pairs: list[Pair], *, seed: int = 0) -> None:
+        self.said, self.heard = (
+            SoundPool([_unlabelled(one) for one in side]) for side in zip(*pairs, strict=True)
+        )
         rng = np.random.default_rng(seed)
         self.music = torch.from_numpy(
             np.stack([music(rng, _STRETCH * SAMPLE_RATE // 50) for _ in range(_PIECES)])
@@ -52,22 +60,42 @@ class Sounds:
 
     def draw(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Waveforms [b, n] as they are said (silence: nobody speaks) and as they are heard."""
-        drawn = self.pool.draw(count, _STRETCH, rng)
-        said, other = drawn["waveform"], drawn["babble"]
+        state = rng.get_state()
+        said = self.said.draw(count, _STRETCH, rng)["waveform"]
+        rng.set_state(state)  # the same stretches
+        drawn = self.heard.draw(count, _STRETCH, rng)
+        heard, other = drawn["waveform"], drawn["babble"]
         odds = lambda share: torch.rand(count, 1, generator=rng) < share  # noqa: E731
         nobody = odds(_NOBODY)
-        said = torch.where(nobody, 0, said)
+        said, heard = (torch.where(nobody, 0, one) for one in (said, heard))
         tunes = self.music[torch.randint(_PIECES, (count,), generator=rng)]
         other = torch.where(nobody | odds(_MUSIC), tunes, other)
         other = torch.where(nobody & odds(0.5), 0, other)
-        heard = augment(said, other, rng, faintest=_FAINTEST)
-        return said, torch.where(odds(_CLEAN), said, heard)
+        noisy = augment(heard, other, rng, faintest=_FAINTEST)
+        return said, torch.where(odds(_CLEAN), heard, noisy)
 
 
 def _unlabelled(waveform: np.ndarray) -> Utterance:
     count = len(token_times(len(waveform)))
     unknown = np.full((count, 8), np.nan, np.float32)
     return Utterance(waveform, unknown, np.zeros(count, np.int64), unknown[:, :2])
+
+
+def two_voices(count: int, *, seed: int = 0) -> list[Pair]:
+    """About so many sentences, each by a voice of voice.py and by one of the many others of the
+    same engine, which is moved onto the first one's clock."""
+    pairs = []
+    for each in np.random.default_rng(seed).integers(2**31, size=count):
+        said, phones = synthesise_utterance(np.random.default_rng(each))
+        heard, others = synthesise_utterance(np.random.default_rng(each), variants=OTHER_VARIANTS)
+        if [p.symbol for p in phones] == [p.symbol for p in others] and len(said) > SAMPLE_RATE:
+            starts, moved = ([p.start for p in marks] for marks in (phones, others))
+            ends = len(said) / SAMPLE_RATE, len(heard) / SAMPLE_RATE
+            times = np.arange(len(said)) / SAMPLE_RATE
+            at = np.interp(times, [*starts, ends[0]], [*moved, ends[1]])
+            heard = np.interp(at * SAMPLE_RATE, np.arange(len(heard)), heard)
+            pairs.append((said, heard.astype(np.float32)))
+    return pairs
 
 
 def read_sounds(folder: Path) -> list[np.ndarray]:
@@ -117,6 +145,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=45, help="of CPU time")
     parser.add_argument("--speech", type=Path, help="recordings of real voices (.wav, .flac)")
+    parser.add_argument(
+        "--sentences", type=int, default=0, help="so many are heard from other voices (espeak-ng)"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -124,9 +155,8 @@ def main() -> None:
     waveforms = [one for folder in arguments.data for one in read_sounds(folder)]
     if arguments.speech:
         waveforms += REAL_SHARE * read_recordings(arguments.speech)
-    model.encoder = train(
-        model.encoder, Sounds(waveforms), arguments.out, minutes=arguments.minutes
-    )
+    pairs = [(one, one) for one in waveforms] + two_voices(arguments.sentences)
+    model.encoder = train(model.encoder, Sounds(pairs), arguments.out, minutes=arguments.minutes)
     save_model(model.half(), arguments.out / "model.safetensors", notes=notes_of(arguments.weights))
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from ..occluder_net import FORMAT, SIDE, OccluderNet, beside
+from ..occluder_net import FORMAT, SIDE, OccluderNet, beside, thin_parts
 from ..occlusion import TEETH_REACH, mouth_area
 from .locator import RATE, fit
 from .looks import FILTERS, stylise
@@ -34,6 +34,7 @@ from .pairs import load_shard
 BATCH = 24
 # Thin things, which the network misses most, come so many times as often as the others.
 _THIN, _MORE = ("finger", "headset", "hair"), 2.0
+_THIN_WEIGHT = 3.0
 # Of things that are no skin, so many have the colour of the face, so many that of the mouth.
 _FACE_COLOURED, _MOUTH_COLOURED = 0.15, 0.15
 # So many samples have no earlier picture, one of another face, one with the thing in it as well.
@@ -189,11 +190,12 @@ def _seeds(rng: torch.Generator) -> Iterator[int]:
 
 def loss_of(net: OccluderNet, x: Tensor, cover: Tensor) -> Tensor:
     """Cross-entropy per pixel, three times as much around the mouth, where a mistake is a lip lost
-    or painted; and soft Dice (Milletari et al. 2016) over the batch."""
+    or painted, and more on and beside thin things, which are few pixels; and soft Dice (Milletari et al. 2016) over the batch."""
     logit = net(x)
     share = torch.sigmoid(logit)
     dice = 1 - (2 * (share * cover).sum() + 1) / (share.sum() + cover.sum() + 1)
-    weight = 1 + 2 * mouth_area(SIDE, grown=TEETH_REACH)
+    thin = F.max_pool2d(thin_parts(cover)[:, None], 3, stride=1, padding=1)[:, 0]
+    weight = 1 + 2 * mouth_area(SIDE, grown=TEETH_REACH) + _THIN_WEIGHT * thin
     return F.binary_cross_entropy_with_logits(logit, cover, weight) + 0.5 * dice
 
 

@@ -249,7 +249,7 @@ def _hair(rng: np.random.Generator) -> list[_Piece]:
     colour = rng.choice([[30, 22, 18], [90, 60, 35], [180, 145, 95], [120, 115, 110]])
     colour = colour * rng.uniform(0.7, 1.2)
     pieces = []
-    for _ in range(int(rng.integers(3, 14))):
+    for _ in range(int(rng.integers(1, 14))):
         x = rng.normal() * 0.06
         strand = _stroke(rng, (x, -0.9), 1.9, 0.2)
         width = float(rng.choice([0.006, 0.01, 0.016, 0.03]))

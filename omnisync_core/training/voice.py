@@ -55,6 +55,19 @@ LANGUAGES = {
 VARIANTS = ("", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+f1", "+f2", "+f3", "+f4", "+croak")
 HELD_OUT_VARIANTS = ("+m7", "+f5", "+klatt2")
 """Timbres that only validation and the held-out figures use."""
+OTHER_VARIANTS = tuple(
+    "+" + name
+    for name in (
+        "Alex Alicia Andrea Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee "
+        "Marco Mario Michael Mike Mr Nguyen RicishayMax RicishayMax2 RicishayMax3 Storm Tweaky "
+        "adam anika announcer antonio aunty belinda benjamin boris caleb david ed edward edward2 "
+        "grandma grandpa gustave iven iven2 iven3 iven4 john kaukovalta klatt klatt3 klatt4 klatt5 "
+        "klatt6 linda m8 marcelo max michel miguel norbert pablo paul pedro quincy rob robert "
+        "robosoft robosoft2 robosoft3 robosoft4 robosoft5 robosoft6 robosoft7 robosoft8 sandro "
+        "serious shelby steph steph2 steph3 travis victor whisper whisperf zac"
+    ).split()
+)
+"""Timbres that the encoder learns after those (denoise.py); some are hardly a voice."""
 HELD_OUT_FLITE = ("awb",)
 """The same of the second engine."""
 REAL_SHARE = 4  # times that each piece of real speech counts: there are minutes of it, not hours

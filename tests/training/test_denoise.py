@@ -16,6 +16,8 @@ from omnisync_core.config import ModelConfig
 from omnisync_core.errors import UserError
 from omnisync_core.training import denoise, locator
 from omnisync_core.training.denoise import Sounds, loss_of, read_recordings, read_sounds
+from omnisync_core.training.tts import Phone
+from omnisync_core.training.voice import HELD_OUT_VARIANTS, OTHER_VARIANTS, VARIANTS
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,8 @@ def sounds() -> Sounds:
     tones = [np.sin(2 * np.pi * pitch * times) * np.sin(9 * times) for pitch in (110, 170, 230)]
     noise = [0.02 * rng.standard_normal(len(times)) for _ in tones]
     pairs = zip(tones, noise, strict=True)
-    return Sounds([(0.2 * tone + hiss).astype(np.float32) for tone, hiss in pairs])
+    made = [(0.2 * tone + hiss).astype(np.float32) for tone, hiss in pairs]
+    return Sounds([(one, one) for one in made])
 
 
 @pytest.fixture
@@ -60,6 +63,39 @@ def test_an_encoder_learns_to_hear_through_noise(
     assert after < 0.9 * before
 
 
+def test_another_voice_is_heard_at_the_same_place() -> None:
+    said = [np.random.default_rng(i).normal(size=90_000).astype(np.float32) for i in range(3)]
+    sounds = Sounds([(one, -0.5 * one) for one in said])
+    one, other = sounds.draw(100, torch.Generator().manual_seed(0))
+    same = (other == -0.5 * one).all(1) & one.any(1)
+    assert 10 < same.sum() < 60  # those without noise
+
+
+def _clicks(rng: np.random.Generator, *, variants=()) -> tuple[np.ndarray, list[Phone]]:
+    """A click where each of three phones begins, elsewhere by another voice; at times the other
+    one says something else."""
+    symbols = "aba"
+    if variants == OTHER_VARIANTS and rng.random() < 0.3:
+        symbols = "aca"
+    starts = (0.2, 0.8, 1.1) if variants == OTHER_VARIANTS else (0.1, 0.5, 1.4)
+    sound = np.zeros(32_000, np.float32)
+    for start in starts:
+        sound[int(16_000 * start) - 80 : int(16_000 * start) + 80] = 1
+    stops = (*starts[1:], 2.0)
+    return sound, [Phone(*each) for each in zip(symbols, starts, stops, strict=True)]
+
+
+def test_the_same_sentence_by_two_voices_runs_by_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoise, "synthesise_utterance", _clicks)
+    pairs = denoise.two_voices(40)
+    assert 15 < len(pairs) < 40  # others say something else
+    for said, heard in pairs:
+        assert said.shape == heard.shape and said.dtype == heard.dtype == np.float32
+        for start in (1600, 8000, 22400):
+            assert heard[start - 20 : start + 20].min() > 0.9
+        assert not heard[3000:7000].any() and not heard[9000:21000].any()
+
+
 def _folder(tmp_path: Path) -> Path:
     tone = np.sin(np.arange(70_000) / 20)
     np.savez(tmp_path / "sounds_a.npz", one=np.round(tone * 9000).astype(np.int16))
@@ -91,3 +127,8 @@ def test_sounds_are_read_in_full_range_and_their_lack_is_said(tmp_path: Path) ->
         read_sounds(tmp_path)
     (sound,) = read_sounds(_folder(tmp_path))
     assert sound.shape == (70_000,) and sound.max() == pytest.approx(9000 / 32767)
+
+
+def test_no_voice_is_both_learnt_and_held_out() -> None:
+    assert len({*VARIANTS, *OTHER_VARIANTS}) == len(VARIANTS) + len(OTHER_VARIANTS)
+    assert not {*VARIANTS, *OTHER_VARIANTS} & {*HELD_OUT_VARIANTS}
