@@ -141,7 +141,8 @@ def beside(crops: Tensor, clear: Tensor | None) -> Tensor:
 
 
 def thin_parts(masks: Tensor) -> Tensor:
-    """What of masks [b s s] is at most four pixels wide, in [0, 1]: less its opening (Serra 1982)."""
+    """What of masks [b s s] in [0, 1] is at most four pixels wide: all but their opening (Serra
+    1982)."""
     opened = -F.max_pool2d(-masks[:, None], 5, stride=1, padding=2)
     return (masks - F.max_pool2d(opened, 5, stride=1, padding=2)[:, 0]).clamp(min=0)
 
@@ -150,8 +151,8 @@ def along_edges(crop: Tensor, mask: Tensor, before: Tensor) -> Tensor:
     """The mask [s s] of a crop [3 s s] in [-1, 1], drawn along the edges of the thing's colours;
     before: the mask of the frame before, or zeros.
 
-    As it is where it is thin, where the colours do not tell the thing from the face (hair, a finger)
-    or there is only one of them, and without OpenCV.
+    As it is where it is thin, where the colours do not tell the thing from the face (hair, a
+    finger) or there is only one of the two, and without OpenCV.
     """
     cv2 = opencv()
     found = mask.cpu().numpy()

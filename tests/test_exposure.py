@@ -19,6 +19,14 @@ def test_a_well_exposed_window_is_seen_as_it_is(window: torch.Tensor) -> None:
     assert exposure.lower(-window, window, window).equal(-window)
 
 
+def test_what_lies_around_the_face_does_not_count(window: torch.Tensor) -> None:
+    dark = window * 0.2 - 0.6
+    wall = dark.clone()
+    wall[..., :6], wall[..., -6:] = 1, -1
+    assert Exposure.of(wall) == Exposure.of(dark)
+    assert Exposure.of(dark).gain > 2
+
+
 @pytest.mark.parametrize(("contrast", "mid"), [(0.3, -0.7), (0.1, -0.9), (0.2, 0.75)])
 def test_a_dark_or_flat_window_gets_contrast_within_range(
     window: torch.Tensor, contrast: float, mid: float

@@ -34,7 +34,7 @@ from .pairs import load_shard
 BATCH = 24
 # Thin things, which the network misses most, come so many times as often as the others.
 _THIN, _MORE = ("finger", "headset", "hair"), 2.0
-_THIN_WEIGHT = 3.0
+_THIN_WEIGHT = 3.0  # and so much more in the loss: they are few pixels
 # Of things that are no skin, so many have the colour of the face, so many that of the mouth.
 _FACE_COLOURED, _MOUTH_COLOURED = 0.15, 0.15
 # So many samples have no earlier picture, one of another face, one with the thing in it as well.
@@ -190,7 +190,8 @@ def _seeds(rng: torch.Generator) -> Iterator[int]:
 
 def loss_of(net: OccluderNet, x: Tensor, cover: Tensor) -> Tensor:
     """Cross-entropy per pixel, three times as much around the mouth, where a mistake is a lip lost
-    or painted, and more on and beside thin things, which are few pixels; and soft Dice (Milletari et al. 2016) over the batch."""
+    or painted, and more on and beside what is thin; and soft Dice (Milletari et al. 2016) over the
+    batch."""
     logit = net(x)
     share = torch.sigmoid(logit)
     dice = 1 - (2 * (share * cover).sum() + 1) / (share.sum() + cover.sum() + 1)
