@@ -171,9 +171,9 @@ def test_a_little_in_the_way_is_kept_at_once_and_the_network_sees_what_it_hides(
 
 
 def test_a_strand_before_the_mouth_is_kept():
-    watch, strand = OcclusionWatch(Drawn()), _face()
-    watch.look(strand)
-    strand = strand.clone()
+    watch = OcclusionWatch(Drawn())
+    watch.look(_face())
+    strand = _face().clone()
     strand[:, :, 36] = -1.0
     strand[1, :, 36] = 1.0
     view = watch.look(strand)

@@ -82,8 +82,8 @@ def _unlabelled(waveform: np.ndarray) -> Utterance:
 
 
 def two_voices(count: int, *, seed: int = 0) -> list[Pair]:
-    """About so many sentences, each by a voice of voice.py and by one of the many others of the
-    same engine, which is moved onto the first one's clock."""
+    """About so many sentences, each by a voice that voice.py trains on and by another timbre of
+    espeak-ng, which is moved onto the first one's clock. Those that flite says have one voice."""
     pairs = []
     for each in np.random.default_rng(seed).integers(2**31, size=count):
         said, phones = synthesise_utterance(np.random.default_rng(each))
