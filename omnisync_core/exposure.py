@@ -53,4 +53,5 @@ class Exposure:
 
 
 def _span(share: tuple[float, float], size: int) -> slice:
+    """Every few of the pixels between two shares of a side; at least one."""
     return slice(int(share[0] * size), max(int(share[1] * size), 1), _STRIDE)
