@@ -176,8 +176,8 @@ def _next_mode(mode: Mode, now: float, mean: float) -> Mode:
 
 
 def uncover(crop: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
-    """The crop [3 s s] with what the mask [s s] covers near the mouth, and a pixel around it, from a
-    clear one of the same face; as it is where the two do not fit."""
+    """The crop [3 s s] with what the mask [s s] covers near the mouth, and a pixel around it, from
+    a clear one of the same face; as it is where the two do not fit."""
     moved, fit = _moved_onto(crop, mask, reference)
     # The rim of a thing that is left behind becomes a line in the new face.
     taken = F.max_pool2d(_near_mouth(mask)[None], 3, stride=1, padding=1)[0]
