@@ -32,10 +32,12 @@ def _slow_attention(layer: Attention, x: torch.Tensor, positions: list[float]) -
     return layer.out(out)
 
 
-def test_attention_agrees_with_a_slow_reference() -> None:
+@pytest.mark.parametrize("learning", [False, True])
+def test_attention_agrees_with_a_slow_reference(*, learning: bool) -> None:
     torch.manual_seed(0)
     layer, x, positions = Attention(16, 2), torch.randn(5, 16), [0.0, 1.0, 2.0, 3.5, 7.0]
-    fast = layer(x[None], positions=rotary(torch.tensor(positions)[:, None], 8))[0]
+    with torch.set_grad_enabled(learning):
+        fast = layer(x[None], positions=rotary(torch.tensor(positions)[:, None], 8))[0]
     torch.testing.assert_close(fast, _slow_attention(layer, x, positions), atol=1e-5, rtol=1e-5)
 
 

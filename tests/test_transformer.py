@@ -92,6 +92,7 @@ def test_each_frame_hears_its_own_window(tiny_model: OmniSync) -> None:
     assert (change > 0).all()
 
 
+@torch.no_grad()  # as in use
 def test_bf16_stays_close_to_full_precision(tiny_model: OmniSync) -> None:
     inputs = _inputs(tiny_model.config, frames=2, height=32, width=32)
     exact = tiny_model.transformer(*inputs)

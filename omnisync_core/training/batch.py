@@ -56,6 +56,10 @@ class TrainOptions:
     what guidance adds to the prediction of the weights that the stage begins with (model guidance,
     Tang et al. 2025, arXiv 2502.12154, with a fixed teacher and the constant profile): its mean is
     the guided picture, and unlike a teacher's picture it is not blurred."""
+    change: float = 0.0
+    """Above 0: an error weighs 1 + this x how much its place is to change, where a voice is heard.
+    Of what is unsure, the mean so weighted lies further from the source than the plain one, and yet
+    among true colours, which guidance leaves."""
     identity: float = 0.0
     """Above 0: weight of the identity loss (losses.identity_loss), for whole crops; a face embedder
     must be given."""
@@ -65,6 +69,9 @@ class TrainOptions:
     """bf16 computes under autocast; auto does so where it pays (bf16_pays)."""
     checkpointing: bool = False
     """Compute activations again in the backward pass: more frames fit."""
+    compiled: bool = False
+    """Let torch.compile fuse the blocks' small operations, which takes a C++ compiler and a minute:
+    on a CPU with AVX-512 a step then takes two thirds of the time (docs/LOG.md)."""
     workers: int = 0
     """Processes that draw the windows of coming steps; 0 draws them between the steps. A GPU waits
     for less than a dozen of them."""

@@ -19,6 +19,8 @@ _WEIGHT_FLOOR = 0.8
 # The mouth takes 40 % of the standard crop's width; the weight falls off over half of that.
 _MOUTH_SIGMA = 0.17
 _MOUTH_WEIGHT = 6.0
+# Share of the crop's side (one in so many) over which a change counts: a lip's height.
+_CHANGE_WITHIN = 24
 # Above this flow time a clean prediction is too blurred to show whose face it is.
 _KNOWN_BELOW = 0.5
 
@@ -29,6 +31,13 @@ def mouth_weight(mouth: Tensor, height: int, width: int) -> Tensor:
     x = torch.arange(width, device=mouth.device) + 0.5
     far = (y[:, None] - mouth[..., 1, None, None]) ** 2 + (x - mouth[..., 0, None, None]) ** 2
     return (1 + _MOUTH_WEIGHT * torch.exp(-far / (2 * (_MOUTH_SIGMA * width) ** 2)))[:, :, None]
+
+
+def change_weight(source: Tensor, target: Tensor) -> Tensor:
+    """How much an area is to change, 0 to 2: [b f 3 h w] twice -> [b f 1 h w]."""
+    reach = max(1, target.shape[-1] // _CHANGE_WITHIN)
+    apart = (target - source).abs().mean(2)
+    return F.avg_pool2d(apart, 2 * reach + 1, stride=1, padding=reach)[:, :, None]
 
 
 def velocity_loss(clean: Tensor, truth: Tensor, t: Tensor, weight: Tensor) -> Tensor:

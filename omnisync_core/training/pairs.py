@@ -26,6 +26,9 @@ ALIGNED_ABOVE = 0.85
 RATE = 25.0  # frames a second of both pools
 _DUBBED = 0.5
 """Share of the aligned real pairs whose source a model dubbed, where there is one."""
+_DARK, _DARKER = 0.15, (0.2, 0.6)
+"""Share of the windows in low light, and how much of theirs is left. 8 bits hold them: what the
+exposure (exposure.py) lifts again has the steps and the noise of a dark video."""
 _CANDIDATES = 8  # moments of a clip among which another one is chosen
 
 
@@ -217,6 +220,8 @@ def _recolour(window: Window, rng: np.random.Generator) -> Window:
     """The same random light, tint, gamma, mirror and softness for source and target."""
     size = window.source.shape[1]
     gain = rng.uniform(0.7, 1.25) * (1 + rng.normal(size=3) * 0.08)
+    if rng.random() < _DARK:
+        gain *= rng.uniform(*_DARKER)
     gamma = np.exp(rng.normal() * 0.2)
     mix = np.eye(3) + rng.normal(size=(3, 3)) * 0.06
     grey = rng.random() < 0.08

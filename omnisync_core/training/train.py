@@ -31,7 +31,15 @@ from ..guidance import mouth_map
 from ..model import OmniSync
 from .batch import Batch, TrainOptions, Windows, draw_windows
 from .embedder import Embedder
-from .losses import edge_loss, flow_loss, identity_loss, motion_loss, mouth_weight, velocity_loss
+from .losses import (
+    change_weight,
+    edge_loss,
+    flow_loss,
+    identity_loss,
+    motion_loss,
+    mouth_weight,
+    velocity_loss,
+)
 from .pairs import Pools
 
 _FLOW_WEIGHT = 0.01
@@ -68,10 +76,16 @@ class Objective(nn.Module):
     """A model and what it is trained for, as one module: forward(batch) -> the loss's terms."""
 
     def __init__(
-        self, model: OmniSync, embedder: Embedder | None = None, identity: float = 0.0
+        self,
+        model: OmniSync,
+        embedder: Embedder | None = None,
+        *,
+        identity: float = 0.0,
+        change: float = 0.0,
     ) -> None:
         super().__init__()
-        self.model, self.embedder, self.identity = model, embedder, identity
+        self.model, self.embedder = model, embedder
+        self.identity, self.change = identity, change
 
     def draw(self, batch: Batch) -> tuple[Drawing, Tensor]:
         """What compose() makes the clean frames of, all windows' frames in a row: n = b f."""
@@ -97,6 +111,9 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         clean, flow = self.predict(batch)
         weight = mouth_weight(batch.mouth, *batch.goal.shape[-2:])
+        if self.change:
+            heard = ~(batch.mute | batch.unordered)[:, None, None, None, None]
+            weight = weight * (1 + self.change * heard * change_weight(batch.source, batch.target))
         terms = {
             "velocity": velocity_loss(clean, batch.goal, batch.t, weight),
             "edge": 0.1 * edge_loss(clean, batch.goal, weight),
@@ -173,12 +190,17 @@ class Trainer:
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True
         )
+        if options.compiled:
+            for one in [self.model, *([self.teacher.model] if self.teacher else [])]:
+                for part in (*one.transformer.blocks, one.transformer.decoder):
+                    part.compile()
         trained = [p for p in self.model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(
             trained, options.rate, (0.9, 0.95), weight_decay=0.01, fused=True
         )
         self.objective, self.optimiser = self.accelerator.prepare(
-            Objective(self.model, embedder, options.identity), optimiser
+            Objective(self.model, embedder, identity=options.identity, change=options.change),
+            optimiser,
         )
         self.step = 0
         if (run / "state.pt").exists():

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from omnisync_core.training.losses import (
+    change_weight,
     edge_loss,
     flow_loss,
     identity_loss,
@@ -107,3 +108,25 @@ def test_identity_counts_only_where_a_prediction_is_sharp() -> None:
     assert clean.grad is not None
     assert clean.grad[0].abs().sum() > 0 and clean.grad[1].abs().sum() == 0
     assert identity_loss(_means, clean, truth, torch.tensor([0.5, 0.9])) == 0
+
+
+def test_a_change_counts_where_it_is_and_beside() -> None:
+    source = torch.zeros(1, 2, 3, 48, 48)
+    target = source.clone()
+    target[:, 1, :, 20:28, 20:28] = 2.0
+    weight = change_weight(source, target)
+    assert weight.shape == (1, 2, 1, 48, 48) and weight[0, 0].eq(0).all()
+    assert weight[0, 1, 0, 24, 24] == 2 and 0 < weight[0, 1, 0, 24, 29] < 2
+    assert weight[0, 1, 0, 24, 31] == 0
+
+
+def test_the_mean_of_what_is_unsure_moves_away_from_the_source() -> None:
+    """Of two targets as likely, one the source itself, the best guess lies nearer the other one."""
+    source, other = torch.zeros(1, 1, 3, 8, 8), torch.ones(1, 1, 3, 8, 8)
+    guess, t = torch.full_like(source, 0.5).requires_grad_(), torch.ones(1)
+    loss = sum(
+        velocity_loss(guess, target, t, 1 + 10 * change_weight(source, target))
+        for target in (source, other)
+    )
+    loss.backward()
+    assert guess.grad is not None and (guess.grad < 0).all()

@@ -169,6 +169,14 @@ def test_source_and_target_are_recoloured_alike(rng: np.random.Generator) -> Non
         assert np.array_equal(window.source, window.target)
 
 
+def test_some_windows_are_in_low_light(rng: np.random.Generator) -> None:
+    clip = _rendered()
+    clip.source[:] = clip.target[:] = 255
+    pools = _pools(rendered=[clip])
+    light = np.array([pools.draw(0.5, 1, rng).source.mean() / 255 for _ in range(300)])
+    assert 0.04 < np.mean(light < 0.4) < 0.2 and np.mean(light > 0.6) > 0.7
+
+
 def test_the_share_of_real_windows_is_kept(
     packed_clip: PackedClip, rng: np.random.Generator
 ) -> None:

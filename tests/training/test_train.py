@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -123,6 +124,17 @@ def test_windows_without_their_audio_do_not_hear_it(tiny_model: OmniSync, share:
     batch.windows = -batch.windows
     after = Objective(tiny_model)(batch)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_changes_weigh_more_only_where_a_voice_is_heard(tiny_model: OmniSync) -> None:
+    batch = _batch(tiny_model.config)
+    for mute in (False, True):
+        batch.mute[:] = mute
+        batch.unordered[:] = False
+        with torch.no_grad():
+            plain = Objective(tiny_model)(batch)["velocity"]
+            more = Objective(tiny_model, change=10)(batch)["velocity"]
+        assert more == plain if mute else more > 2 * plain
 
 
 def test_windows_that_start_as_sampling_does_hold_the_source(tiny_model: OmniSync) -> None:
@@ -257,6 +269,20 @@ def test_half_precision_follows_full_precision(tiny_model: OmniSync, tmp_path: P
         first[precision] = _curve(trainer, 1)[0]
     assert first["bf16"] == pytest.approx(first["fp32"], rel=0.05)
     assert first["bf16"] != first["fp32"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_model_learns_the_same(tiny: ModelConfig, tmp_path: Path) -> None:
+    curves = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        run = tmp_path / str(compiled)
+        run.mkdir()
+        trainer = Trainer(_pools(tiny), OmniSync(tiny), run, replace(OPTIONS, compiled=compiled))
+        curves.append(_curve(trainer, 1))
+        trainer.save()
+        load_model(run / "model.safetensors")
+    assert curves[0] == [pytest.approx(row, rel=1e-3) for row in curves[1]]
 
 
 def test_every_fifty_steps_are_logged(tiny: ModelConfig, tmp_path: Path) -> None:
