@@ -1,16 +1,15 @@
-"""From trained weights to those that ship: a mean of two, calm in silence, in half precision.
+"""From trained weights to those that ship: their mean, calm in silence, in half precision.
 
-    python -m omnisync_core.training.finish WINDOWS STUDENT DATA OUT
+    python -m omnisync_core.training.finish DATA OUT WEIGHTS [WEIGHTS ...]
 
-WINDOWS and STUDENT: the model before and after a stage with guidance. Their mean (as model soups,
-Wortsman et al. 2022) edits as strongly as the student and draws lips in colours nearer to the
-teacher's (docs/LOG.md). DATA: a prepared folder, for its sounds.
+DATA: a prepared folder, for its sounds. WEIGHTS: models of one origin that went on with other
+settings or seeds; their mean is steadier than each (model soups, Wortsman et al. 2022).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -28,12 +27,12 @@ _RIDGE = 1e-3
 _VOICES_PER_FILE = 20
 
 
-def mean_of(one: OmniSync, other: OmniSync) -> OmniSync:
-    """The model whose weights lie half-way between two of the same size."""
-    if one.config != other.config:
-        raise UserError("The mean of two models needs two of the same size; these differ.")
-    mean, tensors = deepcopy(one), other.state_dict()
-    mean.load_state_dict({k: torch.lerp(v, tensors[k], 0.5) for k, v in one.state_dict().items()})
+def mean_of(models: Sequence[OmniSync]) -> OmniSync:
+    """The model whose weights are the mean of those of one or more models of the same size."""
+    if any(model.config != models[0].config for model in models):
+        raise UserError("The mean of models needs models of the same size; these differ.")
+    mean, states = deepcopy(models[0]), [model.state_dict() for model in models]
+    mean.load_state_dict({k: torch.stack([one[k] for one in states]).mean(0) for k in states[0]})
     return mean
 
 
@@ -67,12 +66,13 @@ def _voices(data: Path) -> Iterable[Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    for name in ("windows", "student", "data", "out"):
-        parser.add_argument(name, type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("weights", type=Path, nargs="+")
     arguments = parser.parse_args()
-    model = mean_of(load_model(arguments.windows), load_model(arguments.student))
+    model = mean_of([load_model(path) for path in arguments.weights])
     calm_in_silence(model, _voices(arguments.data))
-    save_model(model.half(), arguments.out, notes=notes_of(arguments.windows))
+    save_model(model.half(), arguments.out, notes=notes_of(arguments.weights[0]))
 
 
 if __name__ == "__main__":
