@@ -52,7 +52,7 @@ class Embedder:
 
     def place(self, picture: np.ndarray):
         """Eyes and nose of the largest face, None where there is none."""
-        found = self.find(picture, 1)
+        found = self.find(picture)
         return self.align(picture, max(found, key=lambda box: box.area())) if found else None
 
     def __call__(self, picture: np.ndarray, place) -> np.ndarray:

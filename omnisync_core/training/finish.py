@@ -3,7 +3,8 @@
     python -m omnisync_core.training.finish DATA OUT WEIGHTS [WEIGHTS ...]
 
 DATA: a prepared folder, for its sounds. WEIGHTS: models of one origin that went on with other
-settings or seeds; their mean is steadier than each (model soups, Wortsman et al. 2022).
+settings or seeds (model soups, Wortsman et al. 2022): a student, whose edits are strong and crisp,
+and the stage after it, which draws lips in true colours (docs/LOG.md).
 """
 
 from __future__ import annotations
