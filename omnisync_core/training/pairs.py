@@ -27,8 +27,8 @@ RATE = 25.0  # frames a second of both pools
 _DUBBED = 0.5
 """Share of the aligned real pairs whose source a model dubbed, where there is one."""
 _DARK, _DARKER = 0.15, (0.2, 0.6)
-"""Share of the windows in low light, and how much of theirs is left. 8 bits hold them: what the
-exposure (exposure.py) lifts again has the steps and the noise of a dark video."""
+"""Share of the windows in low light, and how much of theirs is left (both chosen). 8 bits hold
+them: what exposure.py lifts again has the steps and the noise of a dark video."""
 _CANDIDATES = 8  # moments of a clip among which another one is chosen
 
 
