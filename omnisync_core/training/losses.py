@@ -19,7 +19,7 @@ _WEIGHT_FLOOR = 0.8
 # The mouth takes 40 % of the standard crop's width; the weight falls off over half of that.
 _MOUTH_SIGMA = 0.17
 _MOUTH_WEIGHT = 6.0
-# Share of the crop's side (one in so many) over which a change counts: a lip's height. Chosen, not swept.
+# Share of the crop's side (one in so many) over which a change counts: a lip's height. Not swept.
 _CHANGE_WITHIN = 24
 # Above this flow time a clean prediction is too blurred to show whose face it is.
 _KNOWN_BELOW = 0.5
