@@ -45,10 +45,8 @@ class Embedder:
 
     def __init__(self) -> None:
         self.find = dlib.get_frontal_face_detector()
-        self.align, self.embed = (
-            dlib.shape_predictor(_FILES[0]),
-            dlib.face_recognition_model_v1(_FILES[1]),
-        )
+        self.align = dlib.shape_predictor(_FILES[0])
+        self.embed = dlib.face_recognition_model_v1(_FILES[1])
 
     def place(self, picture: np.ndarray):
         """Eyes and nose of the largest face, None where there is none."""
