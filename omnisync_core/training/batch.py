@@ -60,6 +60,9 @@ class TrainOptions:
     """Above 0: an error weighs 1 + this x how much its place is to change, where a voice is heard.
     Of what is unsure, the mean so weighted lies further from the source than the plain one, and yet
     among true colours, which guidance leaves."""
+    adversarial: float = 0.0
+    """Above 0: weight of what a critic says (critic.py) where a voice is heard: what a voice leaves
+    open is drawn as one of the likely mouths, not as their mean. For weights that can edit."""
     identity: float = 0.0
     """Above 0: weight of the identity loss (losses.identity_loss), for whole crops; a face embedder
     must be given."""

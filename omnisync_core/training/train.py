@@ -30,6 +30,7 @@ from ..errors import UserError
 from ..guidance import mouth_map
 from ..model import OmniSync
 from .batch import Batch, TrainOptions, Windows, draw_windows
+from .critic import Critic, contest
 from .embedder import Embedder
 from .losses import (
     change_weight,
@@ -44,6 +45,10 @@ from .pairs import Pools
 
 _FLOW_WEIGHT = 0.01
 """Of a pixel of error; the picture's terms come to about 0.05 when training begins."""
+
+_CRITIC_BETAS = (0.5, 0.95)
+"""A critic's opponent changes: its optimiser remembers less (Radford et al. 2016, arXiv 1511.06434,
+section 3, for the first one)."""
 
 _COLOURS_WITHIN = 24
 """Share of the crop's side (one in so many) in which guided colours must be found: six pixels of
@@ -82,10 +87,12 @@ class Objective(nn.Module):
         *,
         identity: float = 0.0,
         change: float = 0.0,
+        adversarial: float = 0.0,
     ) -> None:
         super().__init__()
         self.model, self.embedder = model, embedder
-        self.identity, self.change = identity, change
+        self.identity, self.change, self.adversarial = identity, change, adversarial
+        self.critic = Critic() if adversarial else None
 
     def draw(self, batch: Batch) -> tuple[Drawing, Tensor]:
         """What compose() makes the clean frames of, all windows' frames in a row: n = b f."""
@@ -110,9 +117,9 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         clean, flow = self.predict(batch)
-        weight = mouth_weight(batch.mouth, *batch.goal.shape[-2:])
+        around = weight = mouth_weight(batch.mouth, *batch.goal.shape[-2:])
+        heard = ~(batch.mute | batch.unordered)[:, None, None, None, None]
         if self.change:
-            heard = ~(batch.mute | batch.unordered)[:, None, None, None, None]
             weight = weight * (1 + self.change * heard * change_weight(batch.source, batch.target))
         terms = {
             "velocity": velocity_loss(clean, batch.goal, batch.t, weight),
@@ -120,6 +127,9 @@ class Objective(nn.Module):
             "motion": 0.1 * motion_loss(clean, batch.goal, weight),
             "flow": _FLOW_WEIGHT * flow_loss(flow, batch.flow, weight[..., ::2, ::2]),
         }
+        if self.critic is not None:
+            both = contest(self.critic, clean, batch.target, batch.source, around * heard)
+            terms["critic"], terms["adversarial"] = both[0], self.adversarial * both[1]
         if self.embedder is not None and self.identity:
             apart = identity_loss(self.embedder, clean, batch.target, batch.t)
             terms[self.embedder.term] = self.identity * apart
@@ -194,14 +204,21 @@ class Trainer:
             for one in [self.model, *([self.teacher.model] if self.teacher else [])]:
                 for part in (*one.transformer.blocks, one.transformer.decoder):
                     part.compile()
-        trained = [p for p in self.model.parameters() if p.requires_grad]
+        objective = Objective(
+            self.model,
+            embedder,
+            identity=options.identity,
+            change=options.change,
+            adversarial=options.adversarial,
+        ).to(self.accelerator.device)
+        self.critic = objective.critic
+        trained = [{"params": [p for p in self.model.parameters() if p.requires_grad]}]
+        if self.critic is not None:
+            trained.append({"params": [*self.critic.parameters()], "betas": _CRITIC_BETAS})
         optimiser = torch.optim.AdamW(
             trained, options.rate, (0.9, 0.95), weight_decay=0.01, fused=True
         )
-        self.objective, self.optimiser = self.accelerator.prepare(
-            Objective(self.model, embedder, identity=options.identity, change=options.change),
-            optimiser,
-        )
+        self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
         self.step = 0
         if (run / "state.pt").exists():
             self._resume()
@@ -211,6 +228,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
         self.step = state["step"]
 
     def save(self) -> None:
@@ -223,6 +242,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
         }
+        if self.critic is not None:
+            state["critic"] = self.critic.state_dict()
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
         averaged = self.average.module

@@ -137,6 +137,17 @@ def test_changes_weigh_more_only_where_a_voice_is_heard(tiny_model: OmniSync) ->
         assert more == plain if mute else more > 2 * plain
 
 
+def test_a_critic_is_asked_only_where_a_voice_is_heard(tiny_model: OmniSync) -> None:
+    def asked(**mask: torch.Tensor) -> float:
+        batch = replace(_batch(tiny_model.config), **mask)
+        with torch.no_grad():
+            return float(Objective(tiny_model, adversarial=0.3)(batch)["adversarial"])
+
+    every, never = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
+    assert asked(mute=never, unordered=never) > 0.1
+    assert asked(mute=every, unordered=never) == asked(mute=never, unordered=every) == 0
+
+
 def test_windows_that_start_as_sampling_does_hold_the_source(tiny_model: OmniSync) -> None:
     batch = _batch(tiny_model.config)
     batch.t[:] = 0.9
