@@ -43,6 +43,8 @@ from pairing import cut_video, cut_voice, pairs, read_sound
 
 NAMES = {"source": "copy", "result": "result", "truth": "truth"}
 """Video -> row."""
+_ENGLISH = ("LJ", "en_")
+"""How the names of English voices begin: of those p, b and m can be found."""
 FACES_NEEDED = 0.7
 """An item whose result or source shows the ruler fewer faces is left out, and counted."""
 
@@ -120,9 +122,14 @@ def judge_item(folder: Path, weights: np.ndarray) -> dict:
     if "truth" in videos:
         pairs_of_rows += [("truth", "truth", "voice")]
         item |= judge_true_lips(folder, mouth, count)
-    elif len(own := read_sound(folder / "source.mp4")):
-        sounds["own"] = own
-        pairs_of_rows += [("own voice", "source", "own")]
+    else:
+        if item["voice"].startswith(_ENGLISH):
+            spans = spoken_closures(sounds["voice"])
+            item["closures"] = len(spans)
+            item["closure_recall"] = {NAMES[n]: closure_recall(c, spans) for n, c in mouth.items()}
+        if len(own := read_sound(folder / "source.mp4")):
+            sounds["own"] = own
+            pairs_of_rows += [("own voice", "source", "own")]
     for key, curve in (
         ("envelope", envelope),
         ("expected", lambda sound: spectrum(sound) @ weights),
@@ -133,6 +140,17 @@ def judge_item(folder: Path, weights: np.ndarray) -> dict:
     loud = loudness(sounds["voice"])
     item["silence"] = {NAMES[n]: moving_in_silence(curve, loud) for n, curve in mouth.items()}
     return item
+
+
+def spoken_closures(voice: np.ndarray) -> list[tuple[float, float]]:
+    """Starts and ends in seconds of p, b, m in English speech [n] at 16 kHz, as pocketsphinx
+    recognises it."""
+    from omnisync_core.training.align import align
+    from omnisync_core.training.visemes import VISEMES, viseme_class
+
+    said = [phone for phone in align(voice) if phone.symbol]
+    closed = [one for one in said if VISEMES[viseme_class(one.symbol)].name == "pbm"]
+    return [(one.start, one.stop) for one in closed]
 
 
 def judge_true_lips(folder: Path, mouth: dict, count: int) -> dict:
@@ -231,7 +249,7 @@ def report(kind: str, folders: list[Path], weights: np.ndarray) -> dict:
             figures[key], lines = compare_rows(seen, key)
             write(f"\n{title}\n\n" + table(["row", "r0", "peak", "lag ms", "clips"], lines))
     for key, title in (("closure_recall", "Closed at p, b, m"), ("silence", "Moving in silence")):
-        if key in seen[0]:
+        if any(key in item for item in seen):
             figures[key], text = share_table(seen, key, title)
             write(text)
     write("\n" + item_table(items))

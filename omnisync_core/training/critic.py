@@ -3,8 +3,8 @@
 Losses that compare pixels are smallest at the mean of what a voice leaves open, which is a blur:
 teeth become grey. The critic learns, patch by patch, which of two mouths of one face is the true
 one, and the editor learns to be mistaken for it (relativistic pairs, Jolicoeur-Martineau 2018,
-arXiv 1807.00734, section 4; spectral norm, Miyato et al. 2018, arXiv 1802.05957; patches, Isola et
-al. 2017, arXiv 1611.07004). It is thrown away after training.
+arXiv 1807.00734, section 4; patches, Isola et al. 2017, arXiv 1611.07004, section 3.2; balance,
+Esser et al. 2021, arXiv 2012.09841, equation 7). It is thrown away after training.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
-# Three halvings: a verdict sees 38 pixels of a crop of 144, two thirds of a mouth. Not swept.
+# Three halvings: a verdict sees 38 pixels of a crop of 144, two thirds of a mouth. Without norms:
+# under spectral norm it could not tell the editor's mouths from true ones (docs/LOG.md).
 _WIDTHS = (32, 64, 128)
 _PATCH = 2 ** len(_WIDTHS)
 
@@ -28,13 +28,22 @@ class Critic(nn.Module):
         layers: list[nn.Module] = []
         into = 6
         for width in _WIDTHS:
-            layers += [spectral_norm(nn.Conv2d(into, width, 4, stride=2, padding=1)), nn.SiLU()]
+            layers += [nn.Conv2d(into, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
             into = width
-        layers += [spectral_norm(nn.Conv2d(into, into, 3, padding=1)), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(into, 1, 1)))
+        layers += [nn.Conv2d(into, into, 3, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(into, 1, 1))
 
     def forward(self, pictures: Tensor, source: Tensor) -> Tensor:
-        return self.layers(torch.cat([pictures, source], dim=1))
+        return self.layers(torch.cat([_without_grain(pictures), source], dim=1))
+
+
+def _without_grain(pictures: Tensor) -> Tensor:
+    """[n c h w] less what is as fine as noise, which the composite gives back: else the critic
+    would know a true picture by its noise, and the editor would learn to draw some."""
+    tap = pictures.new_tensor([0.25, 0.5, 0.25])
+    kernel = torch.outer(tap, tap).expand(pictures.shape[1], 1, 3, 3)
+    padded = F.pad(pictures, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, kernel, groups=pictures.shape[1])
 
 
 def contest(
@@ -51,3 +60,11 @@ def contest(
     held = {name: one.detach() for name, one in critic.named_parameters()}
     drawn = functional_call(critic, held, (clean, source))
     return own.mean(), (F.softplus(true.detach() - drawn) * weight).mean()
+
+
+def balanced(loss: Tensor, others: Tensor, clean: Tensor) -> Tensor:
+    """The loss, so weighted that it pulls at the pictures as hard as the others together. As a
+    critic grows sure its pull grows a thousandfold; no fixed weight would fit."""
+    (own,) = torch.autograd.grad(loss, clean, retain_graph=True)
+    (pull,) = torch.autograd.grad(others, clean, retain_graph=True)
+    return loss * (pull.norm() / own.norm().clamp_min(1e-12)).detach()

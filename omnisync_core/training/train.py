@@ -30,7 +30,7 @@ from ..errors import UserError
 from ..guidance import mouth_map
 from ..model import OmniSync
 from .batch import Batch, TrainOptions, Windows, draw_windows
-from .critic import Critic, contest
+from .critic import Critic, balanced, contest
 from .embedder import Embedder
 from .losses import (
     change_weight,
@@ -128,8 +128,10 @@ class Objective(nn.Module):
             "flow": _FLOW_WEIGHT * flow_loss(flow, batch.flow, weight[..., ::2, ::2]),
         }
         if self.critic is not None:
-            both = contest(self.critic, clean, batch.target, batch.source, around * heard)
-            terms["critic"], terms["adversarial"] = both[0], self.adversarial * both[1]
+            others = torch.stack(list(terms.values())).sum()
+            own, pull = contest(self.critic, clean, batch.target, batch.source, around * heard)
+            terms["critic"] = own
+            terms["adversarial"] = self.adversarial * balanced(pull, others, clean)
         if self.embedder is not None and self.identity:
             apart = identity_loss(self.embedder, clean, batch.target, batch.t)
             terms[self.embedder.term] = self.identity * apart

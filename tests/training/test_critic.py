@@ -1,6 +1,6 @@
 import torch
 
-from omnisync_core.training.critic import Critic, contest
+from omnisync_core.training.critic import Critic, balanced, contest
 
 
 def _mouths(seed: int, count: int = 8) -> torch.Tensor:
@@ -42,7 +42,8 @@ def test_what_weighs_nothing_teaches_nothing() -> None:
 def test_what_is_left_open_is_drawn_as_one_of_many_not_as_their_mean() -> None:
     torch.manual_seed(0)
     critic, drawn = Critic(), torch.nn.Parameter(0.01 * torch.randn(8, 1, 3, 32, 32))
-    optimiser = torch.optim.Adam([*critic.parameters(), drawn], 0.02, (0.5, 0.95))
+    groups = [{"params": [*critic.parameters()]}, {"params": [drawn], "lr": 0.02}]
+    optimiser = torch.optim.Adam(groups, 1e-3, (0.5, 0.95))
     for step in range(80):
         truth = _mouths(step)  # never the same: pixel losses would lead to the mean
         source, weight = torch.zeros_like(truth), torch.ones_like(truth[:, :, :1])
@@ -53,3 +54,11 @@ def test_what_is_left_open_is_drawn_as_one_of_many_not_as_their_mean() -> None:
     assert _mouths(0, 256).mean(0).std() < 0.1
     across, down = drawn.detach().mean(-2).std(-1).mean(), drawn.detach().mean(-1).std(-1).mean()
     assert across > 0.3 and across > 2 * down  # stripes upright, as the true ones are
+
+
+def test_a_balanced_loss_pulls_as_hard_as_the_others() -> None:
+    clean = torch.randn(4, requires_grad=True)
+    others, loss = clean.square().sum(), 1e-4 * clean.exp().sum()
+    (pull,) = torch.autograd.grad(balanced(loss, others, clean), clean, retain_graph=True)
+    torch.testing.assert_close(pull.norm(), 2 * clean.detach().norm())
+    assert torch.cosine_similarity(pull, clean.detach().exp(), 0) > 0.999
