@@ -61,9 +61,12 @@ class TrainOptions:
     Of what is unsure, the mean so weighted lies further from the source than the plain one, and yet
     among true colours, which guidance leaves."""
     adversarial: float = 0.0
-    """Above 0: how hard a critic (critic.py) pulls, as a share of all other terms but identity,
-    where a voice is heard: what the voice leaves open is drawn as one of the likely mouths, not as
-    their mean. For weights that can edit."""
+    """Above 0: how hard a critic (critic.py) that is sure pulls, as a share of all other terms but
+    identity, where a voice is heard: what the voice leaves open is drawn as one of the likely
+    mouths, not as their mean. For weights that can edit."""
+    decoder_alone: bool = False
+    """Train what draws (decoder.py), not what decides when the mouth opens: steps take less time
+    and the timing stays."""
     identity: float = 0.0
     """Above 0: weight of the identity loss (losses.identity_loss), for whole crops; a face embedder
     must be given."""

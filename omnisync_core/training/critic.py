@@ -9,6 +9,8 @@ Esser et al. 2021, arXiv 2012.09841, equation 7). It is thrown away after traini
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -51,20 +53,27 @@ def contest(
 ) -> tuple[Tensor, Tensor]:
     """The critic's loss and the editor's, each of which teaches only its own side.
 
-    clean, truth, source [b f 3 h w] in [-1, 1]; weight [b f 1 h w]: how much a place counts.
+    clean, truth, source [b f 3 h w] in [-1, 1]; weight [b f 1 h w]: how much a place counts. Both
+    are means over what counts: log 2 says that the critic cannot tell. 0 where nothing counts.
     """
     clean, truth, source, weight = (x.flatten(0, 1) for x in (clean, truth, source, weight))
     weight = F.avg_pool2d(weight, _PATCH)
+    weight = weight / weight.sum().clamp_min(1e-6)
     true, drawn = critic(truth, source), critic(clean.detach(), source)
     own = F.softplus(drawn - true) * weight
     held = {name: one.detach() for name, one in critic.named_parameters()}
     drawn = functional_call(critic, held, (clean, source))
-    return own.mean(), (F.softplus(true.detach() - drawn) * weight).mean()
+    return own.sum(), (F.softplus(true.detach() - drawn) * weight).sum()
 
 
-def balanced(loss: Tensor, others: Tensor, clean: Tensor) -> Tensor:
-    """The loss, so weighted that it pulls at the pictures as hard as the others together. As a
-    critic grows sure its pull grows a thousandfold; no fixed weight would fit."""
-    (own,) = torch.autograd.grad(loss, clean, retain_graph=True)
-    (pull,) = torch.autograd.grad(others, clean, retain_graph=True)
-    return loss * (pull.norm() / own.norm().clamp_min(1e-12)).detach()
+def balanced(pull: Tensor, own: Tensor, others: Tensor, clean: Tensor) -> Tensor:
+    """The editor's loss so weighted that it pulls at the pictures as hard as the others together,
+    were the critic sure, and not at all when it cannot tell: then it would lead nowhere.
+
+    pull, own: contest's losses, the editor's and the critic's. No fixed weight would fit: the pull
+    of a critic of a hundred steps grew tenfold in the next hundred.
+    """
+    (gradient,) = torch.autograd.grad(pull, clean, retain_graph=True)
+    (other,) = torch.autograd.grad(others, clean, retain_graph=True)
+    sure = (1 - own.detach() / math.log(2)).clamp(min=0)
+    return pull * (sure * other.norm() / gradient.norm().clamp_min(1e-12)).detach()

@@ -49,6 +49,9 @@ _FLOW_WEIGHT = 0.01
 _CRITIC_BETAS = (0.5, 0.95)
 """A critic's opponent changes: its optimiser remembers less (Radford et al. 2016, arXiv 1511.06434,
 section 3, for the first one)."""
+_CRITIC_PACE = 8
+"""Its rate over the editor's. At the same rate it could never tell true from drawn: the editor
+changed what it had just learnt to look for (docs/LOG.md)."""
 
 _COLOURS_WITHIN = 24
 """Share of the crop's side (one in so many) in which guided colours must be found: six pixels of
@@ -131,7 +134,7 @@ class Objective(nn.Module):
             others = torch.stack(list(terms.values())).sum()
             own, pull = contest(self.critic, clean, batch.target, batch.source, around * heard)
             terms["critic"] = own
-            terms["adversarial"] = self.adversarial * balanced(pull, others, clean)
+            terms["adversarial"] = self.adversarial * balanced(pull, own, others, clean)
         if self.embedder is not None and self.identity:
             apart = identity_loss(self.embedder, clean, batch.target, batch.t)
             terms[self.embedder.term] = self.identity * apart
@@ -198,6 +201,9 @@ class Trainer:
         self.model = model.to(self.accelerator.device)
         self.teacher = Objective(deepcopy(self.model)) if options.guidance else None
         self.model.transformer.checkpointing = options.checkpointing
+        if options.decoder_alone:
+            self.model.requires_grad_(False)
+            self.model.transformer.decoder.requires_grad_(True)
         self.model.encoder.requires_grad_(False)  # taught by voice.py; pixels teach it nothing new
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True
@@ -216,7 +222,8 @@ class Trainer:
         self.critic = objective.critic
         trained = [{"params": [p for p in self.model.parameters() if p.requires_grad]}]
         if self.critic is not None:
-            trained.append({"params": [*self.critic.parameters()], "betas": _CRITIC_BETAS})
+            own = {"betas": _CRITIC_BETAS, "pace": _CRITIC_PACE}
+            trained.append({"params": [*self.critic.parameters()], **own})
         optimiser = torch.optim.AdamW(
             trained, options.rate, (0.9, 0.95), weight_decay=0.01, fused=True
         )
@@ -305,7 +312,7 @@ class Trainer:
         left = 1 - self.step / self.options.steps
         warm, cool = min(1.0, (self.step + 1) / 200), min(1.0, max(0.05, left * 3))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.options.rate * warm * cool
+            group["lr"] = self.options.rate * warm * cool * group.get("pace", 1)
 
     def _coming(self) -> DataLoader:
         """This process's windows of every step from the next one on."""

@@ -1,3 +1,5 @@
+import math
+
 import torch
 
 from omnisync_core.training.critic import Critic, balanced, contest
@@ -56,9 +58,15 @@ def test_what_is_left_open_is_drawn_as_one_of_many_not_as_their_mean() -> None:
     assert across > 0.3 and across > 2 * down  # stripes upright, as the true ones are
 
 
-def test_a_balanced_loss_pulls_as_hard_as_the_others() -> None:
+def test_a_balanced_loss_pulls_as_hard_as_the_others_when_the_critic_is_sure() -> None:
     clean = torch.randn(4, requires_grad=True)
     others, loss = clean.square().sum(), 1e-4 * clean.exp().sum()
-    (pull,) = torch.autograd.grad(balanced(loss, others, clean), clean, retain_graph=True)
-    torch.testing.assert_close(pull.norm(), 2 * clean.detach().norm())
-    assert torch.cosine_similarity(pull, clean.detach().exp(), 0) > 0.999
+
+    def pull(own: float) -> torch.Tensor:
+        weighted = balanced(loss, torch.tensor(own), others, clean)
+        return torch.autograd.grad(weighted, clean, retain_graph=True)[0]
+
+    torch.testing.assert_close(pull(0.0).norm(), 2 * clean.detach().norm())
+    assert torch.cosine_similarity(pull(0.0), clean.detach().exp(), 0) > 0.999
+    torch.testing.assert_close(pull(math.log(2) / 4), 0.75 * pull(0.0))
+    assert not pull(math.log(2)).any() and not pull(1.0).any()

@@ -140,7 +140,7 @@ def test_changes_weigh_more_only_where_a_voice_is_heard(tiny_model: OmniSync) ->
 def test_a_critic_is_asked_only_where_a_voice_is_heard(tiny_model: OmniSync) -> None:
     def asked(**mask: torch.Tensor) -> float:
         batch = replace(_batch(tiny_model.config), **mask)
-        return float(Objective(tiny_model, adversarial=0.3)(batch)["adversarial"])
+        return float(Objective(tiny_model, adversarial=0.3)(batch)["critic"])
 
     every, never = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
     assert asked(mute=never, unordered=never) > 0
@@ -180,6 +180,15 @@ def test_the_ears_are_not_trained_and_all_else_is(tiny: ModelConfig, tmp_path: P
     }
     assert not any(name.startswith("encoder.") for name in moved)
     assert {"transformer.decoder.residual.weight", "transformer.embed.weight"} <= moved
+
+
+def test_a_decoder_alone_is_all_that_is_trained(tiny: ModelConfig, tmp_path: Path) -> None:
+    trainer = Trainer(_pools(tiny), OmniSync(tiny), tmp_path, replace(OPTIONS, decoder_alone=True))
+    before = deepcopy(trainer.model.state_dict())
+    _curve(trainer, 2)
+    after = trainer.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith("transformer.decoder.") for name in changed)
 
 
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(
