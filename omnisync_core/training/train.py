@@ -49,7 +49,7 @@ _FLOW_WEIGHT = 0.01
 _CRITIC_BETAS = (0.5, 0.95)
 """A critic's opponent changes: its optimiser remembers less (Radford et al. 2016, arXiv 1511.06434,
 section 3, for the first one)."""
-_CRITIC_PACE = 8
+_CRITIC_PACE = 4
 """Its rate over the editor's. At the same rate it could never tell true from drawn: the editor
 changed what it had just learnt to look for (docs/LOG.md)."""
 
