@@ -339,6 +339,8 @@ def _training_extra(error: ModuleNotFoundError) -> UserError:
 
 def _train(arguments: argparse.Namespace) -> None:
     try:
+        from torch import distributed
+
         from .training.plot import plot_run
         from .training.recipe import read_recipe, run_recipe
     except ModuleNotFoundError as error:
@@ -356,6 +358,9 @@ def _train(arguments: argparse.Namespace) -> None:
         weights=arguments.weights,
         embedder=arguments.embedder,
     )
+    if distributed.is_available() and distributed.is_initialized():
+        # Else a process may be aborted while another one still ends.
+        distributed.destroy_process_group()
     sys.stdout.write(f"{weights}: try it with `omnisync sync ... --model {weights}`\n")
 
 

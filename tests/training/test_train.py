@@ -338,6 +338,7 @@ assert trainer.accelerator.num_processes == int(sys.argv[2])
 if trainer.accelerator.is_main_process:
     import json
     Path(sys.argv[1], "curve.json").write_text(json.dumps(curve))
+trainer.accelerator.end_training()  # else a process may be aborted while the other still ends
 """
 
 
