@@ -47,10 +47,9 @@ def squares(folder: Path) -> dict[str, list[np.ndarray]]:
 def report(kind: str, folders: list[Path]) -> None:
     """Print the table of one kind."""
     ratios, near = defaultdict(list), []
-    for folder in folders:
-        shown = squares(folder)
-        if not shown["source"]:
-            continue
+    found = [squares(folder) for folder in folders]
+    items = [shown for shown in found if shown["source"]]
+    for shown in items:
         detail = {name: np.mean([sharpness(s[None]) for s in one]) for name, one in shown.items()}
         for a, b in PAIRS:
             if a in detail and b in detail:
@@ -59,8 +58,8 @@ def report(kind: str, folders: list[Path]) -> None:
             both = zip(shown["result"], shown["truth"], strict=True)
             near.append(np.mean([psnr(a[None], b[None]) for a, b in both]))
     write = sys.stdout.write
-    write(f"\n## {kind}: {len(folders)} items\n\n| detail of | mean | median | least |\n")
-    write("| --- | --- | --- | --- |\n")
+    write(f"\n## {kind}: {len(items)} of {len(folders)} items with a face\n\n")
+    write("| detail of | mean | median | least |\n| --- | --- | --- | --- |\n")
     for (a, b), values in ratios.items():
         mean, middle, least = np.mean(values), np.median(values), min(values)
         write(f"| {a} against {b} | {mean:.2f} | {middle:.2f} | {least:.2f} |\n")

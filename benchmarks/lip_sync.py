@@ -10,7 +10,8 @@ OUT/rendered with held-out heads and voices, whose true lips are known; --only r
 --limit N and --sources (no product run) make less of it. Each item's folder holds source.mp4,
 voice.wav, other.wav, result.mp4, item.json and, rendered, truth.mp4 and truth.npz. `measure` has
 the lips of every video measured by measure_lips.py in the other environment, writes
-OUT/lip_sync.json and prints the tables. curves.py defines every figure. Rows: result; copy (the
+OUT/lip_sync.json and prints the tables. curves.py defines every figure; the closures of real items
+are those of p, b, m that pocketsphinx recognises in the English voices. Rows: result; copy (the
 source against the driving voice); wrong voice (the result against another voice); own voice (the
 source against its own sound: web clips may be out of sync by themselves, so see its peak and
 lag); truth (the ruler's ceiling).

@@ -339,8 +339,6 @@ def _training_extra(error: ModuleNotFoundError) -> UserError:
 
 def _train(arguments: argparse.Namespace) -> None:
     try:
-        from torch import distributed
-
         from .training.plot import plot_run
         from .training.recipe import read_recipe, run_recipe
     except ModuleNotFoundError as error:
@@ -358,6 +356,8 @@ def _train(arguments: argparse.Namespace) -> None:
         weights=arguments.weights,
         embedder=arguments.embedder,
     )
+    from torch import distributed
+
     if distributed.is_available() and distributed.is_initialized():
         # Else a process may be aborted while another one still ends.
         distributed.destroy_process_group()

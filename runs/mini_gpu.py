@@ -223,11 +223,9 @@ class _Timed(Trainer):
 
     begun, seconds = 0.0, 1.0
 
-    def _set_rate(self) -> None:
+    def _share_of_peak(self) -> float:
         left = 1 - (time.monotonic() - self.begun) / self.seconds
-        warm, cool = min(1.0, (self.step + 1) / 100), min(1.0, max(0.03, left * 2))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.options.rate * warm * cool * group.get("pace", 1)
+        return min(1.0, (self.step + 1) / 100) * min(1.0, max(0.03, left * 2))
 
     def train_for(self, seconds: float) -> None:
         self.begun, self.seconds, seen = time.monotonic(), seconds, []

@@ -41,7 +41,7 @@ class Critic(nn.Module):
 
 def _without_grain(pictures: Tensor) -> Tensor:
     """[n c h w] less what is as fine as noise, which the composite gives back: else the critic
-    would know a true picture by its noise, and the editor would learn to draw some."""
+    could know a true picture by its noise, and the editor learn to draw some."""
     tap = pictures.new_tensor([0.25, 0.5, 0.25])
     kernel = torch.outer(tap, tap).expand(pictures.shape[1], 1, 3, 3)
     padded = F.pad(pictures, (1, 1, 1, 1), mode="replicate")
@@ -70,8 +70,8 @@ def balanced(pull: Tensor, own: Tensor, others: Tensor, clean: Tensor) -> Tensor
     """The editor's loss so weighted that it pulls at the pictures as hard as the others together,
     were the critic sure, and not at all when it cannot tell: then it would lead nowhere.
 
-    pull, own: contest's losses, the editor's and the critic's. No fixed weight would fit: the pull
-    of a critic of a hundred steps grew tenfold in the next hundred.
+    pull, own: contest's losses, the editor's and the critic's. No fixed weight would fit: a
+    critic's pull grew twelvefold from its 20th to its 120th step.
     """
     (gradient,) = torch.autograd.grad(pull, clean, retain_graph=True)
     (other,) = torch.autograd.grad(others, clean, retain_graph=True)

@@ -50,8 +50,8 @@ _CRITIC_BETAS = (0.5, 0.95)
 """A critic's opponent changes: its optimiser remembers less (Radford et al. 2016, arXiv 1511.06434,
 section 3, for the first one)."""
 _CRITIC_PACE = 4
-"""Its rate over the editor's. At the same rate it could never tell true from drawn: the editor
-changed what it had just learnt to look for (docs/LOG.md)."""
+"""Its rate over the editor's. At the same rate it could not tell true from drawn after 500 steps
+(docs/LOG.md)."""
 
 _COLOURS_WITHIN = 24
 """Share of the crop's side (one in so many) in which guided colours must be found: six pixels of
@@ -308,11 +308,10 @@ class Trainer:
         with (self.run / "train.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
 
-    def _set_rate(self) -> None:
+    def _share_of_peak(self) -> float:
+        """The rate now, over the peak rate."""
         left = 1 - self.step / self.options.steps
-        warm, cool = min(1.0, (self.step + 1) / 200), min(1.0, max(0.05, left * 3))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.options.rate * warm * cool * group.get("pace", 1)
+        return min(1.0, (self.step + 1) / 200) * min(1.0, max(0.05, left * 3))
 
     def _coming(self) -> DataLoader:
         """This process's windows of every step from the next one on."""
@@ -326,7 +325,9 @@ class Trainer:
 
     def _one_step(self, windows: Windows) -> dict[str, Tensor]:
         """One step on all processes; the loss's terms over the whole batch."""
-        self._set_rate()
+        rate = self.options.rate * self._share_of_peak()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group.get("pace", 1)
         batch = windows.on(self.accelerator.device)
         # Not accelerate's own setting: that one is fixed for a process, and stages may differ.
         precision = self.options.precision
