@@ -55,6 +55,7 @@ class Sampler:
             "optional": {
                 "windows": widgets.windows_socket(),
                 **widgets.windows(advanced=True),
+                "texture": widgets.texture(advanced=True),
             },
             "hidden": widgets.SAVED,
         }
@@ -94,6 +95,7 @@ class Sampler:
             noise=lambda i, _: start.noise[i],
             callback=seen,
             summary=summary,
+            again=frames,
         )
         widgets.mark(extra_pnginfo, model)
         result = (host.images_from_core(edited, frames, images), widgets.report(summary))

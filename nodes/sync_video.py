@@ -92,6 +92,7 @@ class LipSync:
                         "voice with music, or two speakers mixed. The lips follow the voice."
                     },
                 ),
+                "texture": widgets.texture(**hidden_away),
             },
             "hidden": widgets.SAVED,
         }

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..omnisync_core import __version__
-from ..omnisync_core.config import Length, Occlusion, Profile, Solver, SyncOptions
+from ..omnisync_core.config import Length, Occlusion, Profile, Solver, SyncOptions, Texture
 from ..omnisync_core.errors import UserError
 from . import sockets
 
@@ -183,6 +183,18 @@ def occlusion(**more: Any) -> tuple:
             "default": _DEFAULT.occlusion,
             "tooltip": "auto looks for what covers the mouth (a hand, a microphone) and keeps it "
             "in front of the edit; off does not look.",
+            **more,
+        },
+    )
+
+
+def texture(**more: Any) -> tuple:
+    return (
+        list(get_args(Texture)),
+        {
+            "default": _DEFAULT.texture,
+            "tooltip": "own gives the new mouth lips and teeth of the same shot, where one looks "
+            "like it; drawn shows what the network drew.",
             **more,
         },
     )

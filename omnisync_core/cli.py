@@ -34,6 +34,7 @@ _CHOSEN = (
     ("region", "auto, full, x,y,w,h in pixels, or a JSON file with one box per frame"),
     ("speaker", "whose mouth auto follows: auto, left, right, largest, or x,y in pixels"),
     ("occlusion", "auto keeps what covers the mouth in front of the edit; off does not look"),
+    ("texture", "own: lips and teeth of the same shot; drawn: as the network drew them"),
     ("length", "when voice and video differ in length (see `omnisync sync --help` end)"),
     ("window", "frames that the network sees at once"),
     ("overlap", "frames that neighbouring windows share"),

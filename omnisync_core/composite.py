@@ -67,12 +67,16 @@ def paste_crop(
     edited_crop: Tensor,
     *,
     keep: Tensor | None = None,
+    own: Tensor | None = None,
+    fine: Tensor | None = None,
 ) -> np.ndarray:
     """A copy of the frame uint8 [h, w, 3] with the edit of its box in it.
 
     source_crop: take_crop of this frame and box; edited_crop: what the model made of it; both
     [3 s s] in [-1, 1]. keep: [s s] or [1 s s] in [0, 1], 1 where the source's pixels stay (an
-    occluder). An edit that changes nothing gives the frame bit for bit.
+    occluder). own: [s s] in [0, 1], how much of the edit was filmed and not drawn: that needs no
+    sharpening. fine: [3 n n], detail that takes the place of the source's where that goes.
+    An edit that changes nothing gives the frame bit for bit.
     Raises ValueError for crops of two shapes, another kind of frame, or a box that is not finite.
     """
     _check(frame, box)
@@ -82,8 +86,9 @@ def paste_crop(
     source, edited = source_crop.detach().cpu().float(), edited_crop.detach().cpu().float()
     if part is None or torch.equal(edited, source):
         return result
-    change = _crisp(source, edited, source.shape[-1] / box.side) - source
     size = source.shape[-1]
+    drawn = 1.0 if own is None else 1 - own.detach().cpu().float()
+    change = _crisp(source, edited, drawn, size / box.side) - source
     weight = part.fade(size)
     if keep is not None:
         keep = keep.detach().cpu().float().reshape(1, size, size)
@@ -91,6 +96,8 @@ def paste_crop(
     own = torch.from_numpy(frame[part.rows, part.columns].astype(np.float32))
     detail = own - part.enlarged((source + 1) * 127.5)
     detail -= rearrange(_grain(rearrange(detail, "y x c -> c y x")), "c y x -> y x c")
+    if fine is not None:
+        detail -= part.enlarged(fine.detach().cpu().float() * 127.5)
     lost = part.enlarged(_lost_detail(change)).clamp(0, 1)
     own += weight * (part.enlarged(change * 127.5) - lost * detail)
     result[part.rows, part.columns] = own.round_().clamp_(0, 255).to(torch.uint8).numpy()
@@ -148,16 +155,17 @@ def side_by_side(source: np.ndarray, result: np.ndarray) -> np.ndarray:
     return np.concatenate([source, result], axis=1)
 
 
-def _crisp(source: Tensor, edited: Tensor, scale: float) -> Tensor:
+def _crisp(source: Tensor, edited: Tensor, drawn: Tensor | float, scale: float) -> Tensor:
     """An edit [3 s s] of that source, sharper and with its grain wherever the source's own fine
-    detail went; as it is where nothing changed. scale: pixels of the crop to one of the frame."""
-    old, new = _fine(source, scale), _fine(edited, scale)
+    detail went, as far as it was drawn; as it is where nothing changed. scale: pixels of the crop
+    to one of the frame."""
+    old, new = fine_detail(source, scale), fine_detail(edited, scale)
     both = _near(torch.stack([(new * old).sum(0), (old * old).sum(0)]))
     gone = 1 - (both[0] / both[1]).nan_to_num(0.0).clamp(0, 1)
-    return (edited + gone * (_SHARPEN * new + _grain(old))).clamp(-1, 1)
+    return (edited + drawn * gone * (_SHARPEN * new + _grain(old))).clamp(-1, 1)
 
 
-def _fine(picture: Tensor, scale: float) -> Tensor:
+def fine_detail(picture: Tensor, scale: float = 1.0) -> Tensor:
     """The fine detail of a picture [c h w]: less its blur of one pixel, or `scale` where a pixel of
     the frame is more."""
     tap, blurred = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16, picture[:, None]

@@ -63,6 +63,7 @@ Profile = Literal["seed", "paper", "constant"]
 Solver = Literal["euler", "heun"]
 Length = Literal["silence", "cut", "loop", "bounce", "freeze"]
 Occlusion = Literal["auto", "off"]
+Texture = Literal["own", "drawn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,9 @@ class SyncOptions:
     occlusion: Occlusion = "off"
     """auto keeps what covers the mouth (a hand, a microphone) in front of the edit; off does not
     look for it."""
+    texture: Texture = "own"
+    """own gives the new mouth lips and teeth of the same shot, where one looks like it; drawn shows
+    what the network drew."""
     length: Length = "silence"
     """When voice and video differ in length: silence keeps the video's length, cut ends both at the
     shorter one, loop, bounce and freeze lengthen the video until a longer voice ends."""
@@ -140,6 +144,7 @@ class SyncOptions:
             ("solver", Solver),
             ("length", Length),
             ("occlusion", Occlusion),
+            ("texture", Texture),
         ):
             if getattr(self, name) not in get_args(choices):
                 raise UserError(

@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from .model import FrameAudio, OmniSync
 from .occluder_net import OccluderNet
 from .occlusion import OcclusionWatch, View
 from .optical_flow import Estimator, dense_flow, estimator
+from .own_mouth import OwnMouth
 from .progress import Callback, Finished, Progress, Summary
 from .region import Box, Tracking
 from .replay import Replay
@@ -118,18 +120,21 @@ def edit_frames(
     callback: Callback | None = None,
     summary: Summary | None = None,
     work: WorkFolder | None = None,
+    again: Iterable[np.ndarray] = (),
 ) -> Iterator[np.ndarray]:
     """Edited frames uint8 [h, w, 3], in order, as many as came in; only a window is held at a time.
 
     noise(i, crop) gives the noise [3 s s] of frame i; None is a FlowNoise of options.seed. work:
     goes on from what is finished there, and keeps what gets finished; not with a noise of your own.
+    again: the frames once more; they are read a shot ahead, for the speaker's own mouth
+    (options.texture). Without them the mouth is as it was drawn.
     """
     if noise is not None and work is not None:
         raise ValueError("expected noise or a work folder, got both: the folder keeps a FlowNoise")
     noise = noise or FlowNoise(model.config.crop, options.seed, flow=estimator(options.flow))
     summary = summary or Summary()
     editor = _Editor(model, audio, options, noise, callback, summary, tracking, work)
-    return editor.stream(iter(frames))
+    return editor.stream(iter(frames), iter(again))
 
 
 class FlowNoise:
@@ -175,6 +180,7 @@ class _Editor:
     def __post_init__(self) -> None:
         self._at_once, self._done = self.options.window, 0.0
         self._finder = OccluderNet.load() if self.options.occlusion == "auto" else None
+        self._flow = estimator(self.options.flow)
         self._begin_shot(0)
 
     def _begin_shot(self, start: int) -> None:
@@ -182,11 +188,17 @@ class _Editor:
         self._watch = OcclusionWatch(self._finder) if self._finder else None
         self._keyframes: list[Keyframe] = []
         self._replay = Replay(self.options.replay) if self.options.replay else None
+        self._mouth: OwnMouth | None = None
 
-    def stream(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def stream(
+        self, frames: Iterator[np.ndarray], again: Iterator[np.ndarray]
+    ) -> Iterator[np.ndarray]:
         done = 0
         for start, stop in self.tracking.runs():
             yield from self._pass_through(frames, done, start)
+            self._begin_shot(start)
+            shot = islice(again, start - done, stop - done)
+            self._mouth = self._mouth_of(shot, start, stop)
             yield from self._edit_run(frames, start, stop)
             done = stop
         yield from self._pass_through(frames, done, len(self.tracking.track))
@@ -199,7 +211,6 @@ class _Editor:
 
     def _edit_run(self, frames: Iterator[np.ndarray], start: int, stop: int):
         held: dict[int, _Held] = {}
-        self._begin_shot(start)
         plan = plan_windows(stop - start, window=self.options.window, overlap=self.options.overlap)
         for k, window in enumerate(plan):
             first, last = start + window.start, start + window.stop
@@ -222,6 +233,27 @@ class _Editor:
                 self._keep(self.work, finished, until, list(held.values()))
             for i, one in finished.items():
                 yield self._finish(i, one)
+
+    def _mouth_of(self, shot: Iterator[np.ndarray], start: int, stop: int) -> OwnMouth | None:
+        """What the shot's frames say of the speaker's mouth, when it is asked for."""
+        if self.options.texture == "drawn":
+            return None
+        started = time.perf_counter()
+
+        def frames() -> Iterator[np.ndarray]:
+            for frame in shot:
+                self._report(start)  # a long shot takes a while, and may be cancelled meanwhile
+                yield frame
+
+        mouth = OwnMouth.gather(
+            frames(),
+            [self._box(i) for i in range(start, stop)],
+            self.model.config.crop,
+            finder=self._finder,
+            flow=self._flow,
+        )
+        self.summary.add_time("texture", started)
+        return mouth
 
     def _finish_kept(self, frames: Iterator[np.ndarray], first: int, until: int):
         """Frames that an earlier run edited."""
@@ -371,12 +403,19 @@ class _Editor:
 
     def _finish(self, i: int, held: _Held) -> np.ndarray:
         started = time.perf_counter()
-        result = paste_crop(held.frame, self._box(i), held.crop, held.edited, keep=held.view.keep)
+        edited, own, fine = held.edited, None, None
+        if self._mouth and not torch.equal(edited, held.crop):
+            worn = self._mouth.wear(edited)
+            edited, own, fine = worn.edited, worn.own, worn.fine
+        started = self.summary.add_time("texture", started)
+        result = paste_crop(
+            held.frame, self._box(i), held.crop, edited, keep=held.view.keep, own=own, fine=fine
+        )
         self.summary.frames += 1
         self.summary.edited += 1
         self.summary.occluded += held.view.keep is not None
         self.summary.add_time("composite", started)
-        self._report(i + 1, finished=self._finished(i, held.edited, held.view.keep is not None))
+        self._report(i + 1, finished=self._finished(i, edited, held.view.keep is not None))
         return result
 
     def _finished(self, i: int, crop: Tensor | None = None, occluded: bool = False) -> Finished:

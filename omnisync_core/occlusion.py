@@ -112,6 +112,19 @@ class MaskFinder(Protocol):
         ...
 
 
+def is_clear(finder: MaskFinder, crop: Tensor) -> bool:
+    """Whether a crop [3 s s] shows all of its mouth."""
+    return _found(finder, crop, None, None)[1] <= _CLEAR
+
+
+def _found(
+    finder: MaskFinder, crop: Tensor, clear: Tensor | None, before: Tensor | None
+) -> tuple[Tensor, float]:
+    """The mask [s s] of what is in front of a crop, and the covered share of the mouth."""
+    mask = in_front(finder.find(crop[None], clear, before)[0].float().cpu())
+    return mask, float(occlusion_ratio(mask[None], mouth_area(crop.shape[-1])))
+
+
 class OccluderSearch:
     """Finds what is in front in the crops of one shot, in order, beside the last clear one and the
     one before."""
@@ -125,9 +138,8 @@ class OccluderSearch:
     def look(self, crop: Tensor) -> tuple[Tensor, float]:
         """A crop [3 s s] -> its mask [s s] in [0, 1] and the covered share of the mouth."""
         clear, before = (None if x is None else x[None] for x in (self.clear, self._before))
-        mask = in_front(self.finder.find(crop[None], clear, before)[0].float().cpu())
+        mask, ratio = _found(self.finder, crop, clear, before)
         self._before = mask
-        ratio = float(occlusion_ratio(mask[None], mouth_area(crop.shape[-1])))
         if ratio <= _CLEAR:
             self.clear = crop
         return mask, ratio

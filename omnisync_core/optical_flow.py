@@ -88,13 +88,16 @@ def lucas_kanade(previous: Tensor, current: Tensor) -> Tensor:
     return flow[0]
 
 
-def backward_warp(image: Tensor, flow: Tensor) -> Tensor:
-    """Read image [b c h w] at p + flow(p), flow [b 2 h w] in pixels; outside, the edge goes on."""
+def backward_warp(image: Tensor, flow: Tensor, *, mode: str = "bilinear") -> Tensor:
+    """Read image [b c h w] at p + flow(p), flow [b 2 h w] in pixels; outside, the edge goes on.
+
+    mode: bilinear, or bicubic, which keeps more of fine detail.
+    """
     height, width = image.shape[2:]
     x = torch.arange(width, device=image.device) + 0.5 + flow[:, 0]
     y = torch.arange(height, device=image.device)[:, None] + 0.5 + flow[:, 1]
     grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)
-    return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
 def _increment(before: Tensor, after: Tensor, flow: Tensor) -> Tensor:

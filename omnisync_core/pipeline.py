@@ -123,7 +123,14 @@ def sync_frames(
     )
     audio = model.encode_audio(torch.from_numpy(waveform), torch.from_numpy(times))
     edited = edit_frames(
-        model, frames, tracking, audio, options=options, callback=callback, summary=summary
+        model,
+        frames,
+        tracking,
+        audio,
+        options=options,
+        callback=callback,
+        summary=summary,
+        again=frames,
     )
     result = np.empty((len(frames), *frames[0].shape), np.uint8)  # one copy, not two
     for i, frame in enumerate(edited):
@@ -230,6 +237,7 @@ def sync_video(
                 ).at(plan.frames),
                 heard_too,
                 options=options,
+                again=read_plan(video, plan.frames, info=info),
             )
         edited = edit_frames(
             model,
@@ -240,6 +248,7 @@ def sync_video(
             callback=callback,
             summary=summary,
             work=kept,
+            again=read_plan(video, plan.frames, info=info),
         )
         result = files.enter_context(
             FrameWriter(output, width=info.width, lossless=options.lossless, **writer)

@@ -1,0 +1,167 @@
+"""The speaker's own lips and teeth, from other moments of the shot, in the place of drawn ones.
+
+In: an edit [3 s s], and crops of the same shot. Out: the edit wearing a mouth of the shot, and how
+much of it that mouth is.
+
+A network draws the mean of all that a voice leaves open: grey teeth, blurred lips. But most shots
+show this very mouth open, closed and in between at other moments. As Video Rewrite (Bregler et al.
+1997) puts a speaker's own mouth pictures together anew, the picture that is most like the drawn one
+is looked up, moved onto it along the optical flow, and lit as it is; where the two do not agree the
+drawing stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .composite import fine_detail, take_crop
+from .exposure import Exposure
+from .occlusion import MaskFinder, is_clear, mouth_area, soft_edge
+from .optical_flow import Estimator, backward_warp, dense_flow, halve, resize_flow
+from .region import Box
+
+# Pictures of a shot that are kept, evenly over its time: of six seconds every one.
+_MOST = 160
+# A face larger than this many times the network's crop is kept in twice the crop's side.
+_LARGE = 1.2
+# Times the mouth's ellipse: what is compared, and what is worn (within a soft edge of so many
+# pixels).
+_COMPARED, _WORN, _SOFT = 1.7, 1.5, 6
+# Pictures are compared in cells of so many pixels, moved by up to so many cells either way: the box
+# of a talking head is a few pixels off.
+_CELL, _SHIFT = 2, 3
+# By so much (mean square of a range of 2) another picture must be more alike than the last one.
+_CHANGE = 0.004
+# Half widths, in pixels, of the blurs for the flow, of what counts as light, and as form.
+_FLOW, _LIGHT, _FORM = 2, 7, 2
+# Difference in form (of a range of 2) at which 1 / e of the found mouth is left.
+_AGREE = 0.15
+# Reading along a flow and mixing with a drawing blur; at most so many times the detail comes back.
+_SHARPEN = 2.0
+
+
+@dataclass(frozen=True)
+class Worn:
+    """An edit that wears a mouth of its shot."""
+
+    edited: Tensor
+    """[3 s s] in [-1, 1]."""
+    own: Tensor
+    """[s s] in [0, 1]: how much of it was found and not drawn."""
+    fine: Tensor | None
+    """[3 2s 2s]: the found mouth's detail finer than a pixel of the crop; None: there is none."""
+
+
+class OwnMouth:
+    """The mouths of one shot, asked for in the order of its frames."""
+
+    def __init__(self, crops: Sequence[Tensor], size: int, *, flow: Estimator = dense_flow) -> None:
+        """crops: [3 size size] or all of twice that side, in [-1, 1]; one at least."""
+        self._large = crops[0].shape[-1] > size
+        # Bytes: a shot's crops are held as long as it lasts.
+        self._crops = torch.stack([((x + 1) * 127.5).round().byte() for x in crops])
+        self._flow, self._last = flow, -1
+        self._mouth = soft_edge(mouth_area(size, grown=_WORN), _SOFT)
+        self._exposure = Exposure.of(torch.stack([self._crop(i) for i in range(len(crops))]))
+        area = F.avg_pool2d(mouth_area(size, grown=_COMPARED), _CELL)[0]
+        rows, columns = area.any(1).nonzero(), area.any(0).nonzero()
+        self._rows = slice(int(rows.min()), int(rows.max()) + 1)
+        self._columns = slice(int(columns.min()), int(columns.max()) + 1)
+        self._weight = area[self._rows, self._columns]
+        self._weight = self._weight / self._weight.sum()
+        every = range(len(crops))
+        self._known = torch.cat([self._features(self._crop(i), reach=0) for i in every])
+
+    @classmethod
+    def gather(
+        cls,
+        frames: Iterable[np.ndarray],
+        boxes: Sequence[Box],
+        size: int,
+        *,
+        finder: MaskFinder | None = None,
+        flow: Estimator = dense_flow,
+    ) -> OwnMouth | None:
+        """The mouths of a shot's frames uint8 [h w 3], one box each; None where all are covered.
+
+        size: side of the network's crops. finder: leaves out frames with something in front.
+        """
+        side = size * (1 + (median(box.side for box in boxes) > _LARGE * size))
+        every = -(-len(boxes) // _MOST)
+        crops = []
+        for i, (frame, box) in enumerate(zip(frames, boxes, strict=False)):
+            if i % every == 0:
+                crop = take_crop(frame, box, side)
+                if finder is None or is_clear(finder, crop):
+                    crops.append(crop)
+        return cls(crops, size, flow=flow) if crops else None
+
+    def wear(self, edited: Tensor) -> Worn:
+        """The next frame's edit [3 s s] in [-1, 1], in the look of the shot's own mouth."""
+        asked = self._features(edited, reach=_SHIFT)
+        cost = torch.cdist(asked, self._known).amin(0) ** 2
+        if self._last >= 0:
+            cost[self._last] -= _CHANGE
+        self._last = int(cost.argmin())
+        found = self._crop(self._last)
+        # As soft as one another: detail that only one of them has would lead the flow astray.
+        soft = [_blur(self._exposure.lift(x), _FLOW) for x in (found, edited)]
+        flow = _blur(self._flow(*soft), _FLOW)[None]
+        moved = _read(found, flow)
+        moved = moved + _blur(edited - moved, _LIGHT)
+        differ = self._exposure.gain * _blur(edited - moved, _FORM).abs().amax(0, keepdim=True)
+        own = self._mouth * torch.exp(-((_blur(differ, _FORM) / _AGREE) ** 2))
+        worn = torch.lerp(edited, moved, own)
+        worn = worn + own * (self._blurred(worn, found) - 1) * fine_detail(worn)
+        if not self._large:
+            return Worn(worn, own[0], None)
+        whole = self._crops[self._last].float() / 127.5 - 1
+        size = whole.shape[-1]
+        fine = _read(whole - _enlarged(halve(whole[None])[0], size), resize_flow(flow, size, size))
+        return Worn(worn, own[0], fine * _enlarged(own, size))
+
+    def _blurred(self, worn: Tensor, found: Tensor) -> float:
+        """How many times as much fine detail a found mouth has as what was made of it."""
+        had, has = ((self._mouth * fine_detail(x) ** 2).sum() for x in (found, worn))
+        return float((had / has.clamp_min(1e-9)).sqrt().clamp(1, _SHARPEN))
+
+    def _crop(self, i: int) -> Tensor:
+        """A kept crop at the network's size, [3 s s]."""
+        crop = self._crops[i].float() / 127.5 - 1
+        return halve(crop[None])[0] if self._large else crop
+
+    def _features(self, crop: Tensor, *, reach: int) -> Tensor:
+        """What tells mouths apart: a coarse picture without its mean colour, moved by up to `reach`
+        cells either way: [(2 reach + 1)^2 d]."""
+        coarse = F.avg_pool2d(_blur(self._exposure.gain * crop, _CELL), _CELL)
+        places = product(range(-reach, reach + 1), repeat=2)
+        seen = torch.stack([torch.roll(coarse, place, (1, 2)) for place in places])
+        seen = seen[..., self._rows, self._columns]
+        seen = seen - (self._weight * seen).sum((2, 3), keepdim=True)
+        return (self._weight.sqrt() * seen).flatten(1)
+
+
+def _blur(x: Tensor, reach: int) -> Tensor:
+    """A picture [c h w], less sharp: twice the mean of 2 reach + 1 pixels."""
+    for _ in range(2):
+        for window, pad in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
+            x = F.avg_pool2d(x, window, stride=1, padding=pad, count_include_pad=False)
+    return x
+
+
+def _read(picture: Tensor, flow: Tensor) -> Tensor:
+    """A picture [c h w] read along a flow [1 2 h w]."""
+    return backward_warp(picture[None], flow, mode="bicubic")[0]
+
+
+def _enlarged(picture: Tensor, size: int) -> Tensor:
+    """[c h w] -> [c size size]."""
+    return F.interpolate(picture[None], (size, size), mode="bicubic")[0]
