@@ -35,6 +35,10 @@ from .resume import Position, Waiting, WorkFolder, round_edit
 from .sampler import Step, sample, time_grid
 from .windows import plan_windows
 
+# Frames of a shot that the speaker's own mouth is looked for in at once: a minute. Light and pose
+# are alike in them, and the first frame does not wait for the last of an hour.
+_STRETCH = 1500
+
 
 def edit_window(
     model: OmniSync,
@@ -126,15 +130,15 @@ def edit_frames(
 
     noise(i, crop) gives the noise [3 s s] of frame i; None is a FlowNoise of options.seed. work:
     goes on from what is finished there, and keeps what gets finished; not with a noise of your own.
-    again: the frames once more; they are read a shot ahead, for the speaker's own mouth
-    (options.texture). Without them the mouth is as it was drawn.
+    again: the frames once more; they are read a shot ahead (two minutes at most), for the speaker's
+    own mouth (options.texture). Without them the mouth is as it was drawn.
     """
     if noise is not None and work is not None:
         raise ValueError("expected noise or a work folder, got both: the folder keeps a FlowNoise")
     noise = noise or FlowNoise(model.config.crop, options.seed, flow=estimator(options.flow))
     summary = summary or Summary()
-    editor = _Editor(model, audio, options, noise, callback, summary, tracking, work)
-    return editor.stream(iter(frames), iter(again))
+    editor = _Editor(model, audio, options, noise, callback, summary, tracking, work, iter(again))
+    return editor.stream(iter(frames))
 
 
 class FlowNoise:
@@ -176,29 +180,27 @@ class _Editor:
     summary: Summary
     tracking: Tracking
     work: WorkFolder | None
+    again: Iterator[np.ndarray]
 
     def __post_init__(self) -> None:
         self._at_once, self._done = self.options.window, 0.0
         self._finder = OccluderNet.load() if self.options.occlusion == "auto" else None
         self._flow = estimator(self.options.flow)
-        self._begin_shot(0)
+        self._read_again = 0
+        self._begin_shot(0, 0)
 
-    def _begin_shot(self, start: int) -> None:
-        self._start = start
+    def _begin_shot(self, start: int, stop: int) -> None:
+        self._start, self._stop = start, stop
         self._watch = OcclusionWatch(self._finder) if self._finder else None
         self._keyframes: list[Keyframe] = []
         self._replay = Replay(self.options.replay) if self.options.replay else None
         self._mouth: OwnMouth | None = None
+        self._mouth_until = start
 
-    def stream(
-        self, frames: Iterator[np.ndarray], again: Iterator[np.ndarray]
-    ) -> Iterator[np.ndarray]:
+    def stream(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         done = 0
         for start, stop in self.tracking.runs():
             yield from self._pass_through(frames, done, start)
-            self._begin_shot(start)
-            shot = islice(again, start - done, stop - done)
-            self._mouth = self._mouth_of(shot, start, stop)
             yield from self._edit_run(frames, start, stop)
             done = stop
         yield from self._pass_through(frames, done, len(self.tracking.track))
@@ -211,6 +213,7 @@ class _Editor:
 
     def _edit_run(self, frames: Iterator[np.ndarray], start: int, stop: int):
         held: dict[int, _Held] = {}
+        self._begin_shot(start, stop)
         plan = plan_windows(stop - start, window=self.options.window, overlap=self.options.overlap)
         for k, window in enumerate(plan):
             first, last = start + window.start, start + window.stop
@@ -234,26 +237,25 @@ class _Editor:
             for i, one in finished.items():
                 yield self._finish(i, one)
 
-    def _mouth_of(self, shot: Iterator[np.ndarray], start: int, stop: int) -> OwnMouth | None:
-        """What the shot's frames say of the speaker's mouth, when it is asked for."""
-        if self.options.texture == "drawn":
-            return None
-        started = time.perf_counter()
+    def _look_ahead(self, start: int) -> None:
+        """Read the frames from there on once more, for the mouths that they show."""
+        left = self._stop - start  # a rest that is shorter than a stretch is none of its own
+        stop = self._mouth_until = start + (left if left < 2 * _STRETCH else _STRETCH)
+        ahead = islice(self.again, start - self._read_again, stop - self._read_again)
+        self._read_again = stop
 
         def frames() -> Iterator[np.ndarray]:
-            for frame in shot:
-                self._report(start)  # a long shot takes a while, and may be cancelled meanwhile
+            for frame in ahead:
+                self._report(self._done)  # a minute takes a while, and may be cancelled meanwhile
                 yield frame
 
-        mouth = OwnMouth.gather(
+        self._mouth = OwnMouth.gather(
             frames(),
             [self._box(i) for i in range(start, stop)],
             self.model.config.crop,
             finder=self._finder,
             flow=self._flow,
         )
-        self.summary.add_time("texture", started)
-        return mouth
 
     def _finish_kept(self, frames: Iterator[np.ndarray], first: int, until: int):
         """Frames that an earlier run edited."""
@@ -404,6 +406,8 @@ class _Editor:
     def _finish(self, i: int, held: _Held) -> np.ndarray:
         started = time.perf_counter()
         edited, own, fine = held.edited, None, None
+        if self.options.texture == "own" and i >= self._mouth_until:
+            self._look_ahead(i)
         if self._mouth and not torch.equal(edited, held.crop):
             worn = self._mouth.wear(edited)
             edited, own, fine = worn.edited, worn.own, worn.fine

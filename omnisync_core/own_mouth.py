@@ -30,20 +30,24 @@ from .region import Box
 
 # Pictures of a shot that are kept, evenly over its time: of six seconds every one.
 _MOST = 160
+# So many of them tell the shot's exposure.
+_FEW = 16
 # A face larger than this many times the network's crop is kept in twice the crop's side.
 _LARGE = 1.2
-# Times the mouth's ellipse: what is compared, and what is worn (within a soft edge of so many
-# pixels).
-_COMPARED, _WORN, _SOFT = 1.7, 1.5, 6
+# Times the mouth's ellipse: what is compared, and what is worn.
+_COMPARED, _WORN = 1.7, 1.5
+# Lengths in pixels of a crop of this side: the embedded model's. In others they grow with it.
+_SIDE = 144
+# The soft edge of what is worn; half widths of the blurs for the flow, of what counts as light, and
+# as form.
+_SOFT, _FLOW, _LIGHT, _FORM = 6, 2, 14, 1
 # Pictures are compared in cells of so many pixels, moved by up to so many cells either way: the box
 # of a talking head is a few pixels off.
 _CELL, _SHIFT = 2, 3
 # By so much (mean square of a range of 2) another picture must be more alike than the last one.
-_CHANGE = 0.004
-# Half widths, in pixels, of the blurs for the flow, of what counts as light, and as form.
-_FLOW, _LIGHT, _FORM = 2, 7, 2
+_CHANGE = 0.001
 # Difference in form (of a range of 2) at which 1 / e of the found mouth is left.
-_AGREE = 0.15
+_AGREE = 0.3
 # Reading along a flow and mixing with a drawing blur; at most so many times the detail comes back.
 _SHARPEN = 2.0
 
@@ -63,21 +67,21 @@ class Worn:
 class OwnMouth:
     """The mouths of one shot, asked for in the order of its frames."""
 
-    def __init__(self, crops: Sequence[Tensor], size: int, *, flow: Estimator = dense_flow) -> None:
-        """crops: [3 size size] or all of twice that side, in [-1, 1]; one at least."""
-        self._large = crops[0].shape[-1] > size
-        # Bytes: a shot's crops are held as long as it lasts.
-        self._crops = torch.stack([((x + 1) * 127.5).round().byte() for x in crops])
+    def __init__(self, crops: Tensor, size: int, *, flow: Estimator = dense_flow) -> None:
+        """crops: uint8 [n 3 s s], s being size or twice that; one at least."""
+        self._crops, self._large = crops, crops.shape[-1] > size
         self._flow, self._last = flow, -1
-        self._mouth = soft_edge(mouth_area(size, grown=_WORN), _SOFT)
-        self._exposure = Exposure.of(torch.stack([self._crop(i) for i in range(len(crops))]))
-        area = F.avg_pool2d(mouth_area(size, grown=_COMPARED), _CELL)[0]
+        self._unit = max(1, round(size / _SIDE))
+        self._mouth = soft_edge(mouth_area(size, grown=_WORN), self._unit * _SOFT)
+        every = range(len(crops))
+        few = every[:: -(-len(crops) // _FEW)]
+        self._exposure = Exposure.of(torch.stack([self._crop(i) for i in few]))
+        area = F.avg_pool2d(mouth_area(size, grown=_COMPARED), self._unit * _CELL)[0]
         rows, columns = area.any(1).nonzero(), area.any(0).nonzero()
         self._rows = slice(int(rows.min()), int(rows.max()) + 1)
         self._columns = slice(int(columns.min()), int(columns.max()) + 1)
         self._weight = area[self._rows, self._columns]
         self._weight = self._weight / self._weight.sum()
-        every = range(len(crops))
         self._known = torch.cat([self._features(self._crop(i), reach=0) for i in every])
 
     @classmethod
@@ -101,8 +105,8 @@ class OwnMouth:
             if i % every == 0:
                 crop = take_crop(frame, box, side)
                 if finder is None or is_clear(finder, crop):
-                    crops.append(crop)
-        return cls(crops, size, flow=flow) if crops else None
+                    crops.append(_bytes(crop))
+        return cls(torch.stack(crops), size, flow=flow) if crops else None
 
     def wear(self, edited: Tensor) -> Worn:
         """The next frame's edit [3 s s] in [-1, 1], in the look of the shot's own mouth."""
@@ -113,12 +117,13 @@ class OwnMouth:
         self._last = int(cost.argmin())
         found = self._crop(self._last)
         # As soft as one another: detail that only one of them has would lead the flow astray.
-        soft = [_blur(self._exposure.lift(x), _FLOW) for x in (found, edited)]
-        flow = _blur(self._flow(*soft), _FLOW)[None]
+        soft = [self._blur(self._exposure.lift(x), _FLOW) for x in (found, edited)]
+        flow = self._blur(self._flow(*soft), _FLOW)[None]
         moved = _read(found, flow)
-        moved = moved + _blur(edited - moved, _LIGHT)
-        differ = self._exposure.gain * _blur(edited - moved, _FORM).abs().amax(0, keepdim=True)
-        own = self._mouth * torch.exp(-((_blur(differ, _FORM) / _AGREE) ** 2))
+        moved = moved + self._blur(edited - moved, _LIGHT)
+        differ = self._blur(edited - moved, _FORM).abs().amax(0, keepdim=True)
+        differ = self._exposure.gain * self._blur(differ, _FORM)
+        own = self._mouth * torch.exp(-((differ / _AGREE) ** 2))
         worn = torch.lerp(edited, moved, own)
         worn = worn + own * (self._blurred(worn, found) - 1) * fine_detail(worn)
         if not self._large:
@@ -141,20 +146,36 @@ class OwnMouth:
     def _features(self, crop: Tensor, *, reach: int) -> Tensor:
         """What tells mouths apart: a coarse picture without its mean colour, moved by up to `reach`
         cells either way: [(2 reach + 1)^2 d]."""
-        coarse = F.avg_pool2d(_blur(self._exposure.gain * crop, _CELL), _CELL)
+        cells = F.avg_pool2d(self._blur(self._exposure.gain * crop, _CELL), self._unit * _CELL)
         places = product(range(-reach, reach + 1), repeat=2)
-        seen = torch.stack([torch.roll(coarse, place, (1, 2)) for place in places])
+        seen = torch.stack([torch.roll(cells, place, (1, 2)) for place in places])
         seen = seen[..., self._rows, self._columns]
         seen = seen - (self._weight * seen).sum((2, 3), keepdim=True)
         return (self._weight.sqrt() * seen).flatten(1)
 
+    def _blur(self, x: Tensor, reach: int) -> Tensor:
+        """A picture [c h w], less sharp: twice the mean of 2 reach + 1 pixels."""
+        for dim in (1, 2, 1, 2):
+            x = _mean(x, self._unit * reach, dim)
+        return x
 
-def _blur(x: Tensor, reach: int) -> Tensor:
-    """A picture [c h w], less sharp: twice the mean of 2 reach + 1 pixels."""
-    for _ in range(2):
-        for window, pad in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
-            x = F.avg_pool2d(x, window, stride=1, padding=pad, count_include_pad=False)
-    return x
+
+def _mean(x: Tensor, reach: int, dim: int) -> Tensor:
+    """The mean of 2 reach + 1 pixels along a side, fewer at the edges; in a time that does not grow
+    with reach."""
+    place = torch.arange(x.shape[dim])
+    first, last = (place - reach).clamp_min(0), (place + reach).clamp_max(x.shape[dim] - 1)
+    total = x.cumsum(dim)
+    before = total - x
+    shape = [1] * x.ndim
+    shape[dim] = -1
+    inside = total.index_select(dim, last) - before.index_select(dim, first)
+    return inside / (last - first + 1).reshape(shape)
+
+
+def _bytes(crop: Tensor) -> Tensor:
+    """A crop in [-1, 1] as uint8: a shot's crops are held as long as it lasts."""
+    return ((crop + 1) * 127.5).round().byte()
 
 
 def _read(picture: Tensor, flow: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """The story: a video and a voice in, the same video with matching lips out.
 
-    region -> audio -> flow init -> sampling -> composite -> video
+    region -> audio -> flow init -> sampling -> own mouth -> composite -> video
 
 Frames stream through. A first pass over the video finds the mouth in every frame (a few numbers are
-kept of each), a second one edits window by window and writes; neither ever holds the whole video.
+kept of each), a second one edits window by window and writes, while a third reads up to
+two minutes ahead for the speaker's own mouth; none ever holds the whole video.
 """
 
 from __future__ import annotations

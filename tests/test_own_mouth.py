@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import omnisync_core
-from omnisync_core import own_mouth
+from omnisync_core import editing, own_mouth
 from omnisync_core.cli import main
 from omnisync_core.composite import take_crop
 from omnisync_core.config import SyncOptions
@@ -49,6 +49,10 @@ def drawn(picture: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(picture, 7, stride=1, padding=3, count_include_pad=False)
 
 
+def bank(crops: list[torch.Tensor], **options) -> OwnMouth:
+    return OwnMouth(torch.stack([((x + 1) * 127.5).round().byte() for x in crops]), SIZE, **options)
+
+
 def mouth_of(picture: torch.Tensor) -> torch.Tensor:
     return picture[:, 40:85, 40:104]
 
@@ -61,7 +65,7 @@ SHOT = [face(k / 7) for k in range(8)]
 def test_a_soft_drawing_gets_the_speakers_own_teeth(moved, light):
     shot = [light * one for one in SHOT]
     true = face(5 / 7, moved=moved, light=light)
-    worn = OwnMouth(shot, SIZE).wear(drawn(true))
+    worn = bank(shot).wear(drawn(true))
     before = (mouth_of(drawn(true)) - mouth_of(true)).abs().mean()
     after = (mouth_of(worn.edited) - mouth_of(true)).abs().mean()
     assert after < 0.6 * before
@@ -70,14 +74,14 @@ def test_a_soft_drawing_gets_the_speakers_own_teeth(moved, light):
 
 def test_without_opencv_as_well():
     true = face(5 / 7)
-    worn = OwnMouth(SHOT, SIZE, flow=lucas_kanade).wear(drawn(true))
+    worn = bank(SHOT, flow=lucas_kanade).wear(drawn(true))
     before = (mouth_of(drawn(true)) - mouth_of(true)).abs().mean()
     assert (mouth_of(worn.edited) - mouth_of(true)).abs().mean() < 0.8 * before
 
 
 def test_away_from_the_mouth_the_edit_stays_bit_for_bit():
     edited = drawn(face(0.4))
-    worn = OwnMouth(SHOT, SIZE).wear(edited)
+    worn = bank(SHOT).wear(edited)
     outside = worn.own == 0
     assert outside[:15].all() and outside[125:].all() and outside[:, :10].all()
     assert torch.equal(worn.edited[:, outside], edited[:, outside])
@@ -87,7 +91,7 @@ def test_away_from_the_mouth_the_edit_stays_bit_for_bit():
 def test_a_mouth_that_the_shot_never_shows_stays_as_it_was_drawn():
     """A photograph: lips that never part have no teeth to give."""
     edited = drawn(face(1.0))
-    worn = OwnMouth([face(0.0)] * 4, SIZE).wear(edited)
+    worn = bank([face(0.0)] * 4).wear(edited)
     inside = slice(58, 66), slice(60, 84)
     assert worn.own[inside].mean() < 0.3
     assert (worn.edited - edited).mean(0)[inside].abs().mean() < 0.1
@@ -96,24 +100,24 @@ def test_a_mouth_that_the_shot_never_shows_stays_as_it_was_drawn():
 def test_it_takes_on_the_light_of_the_drawing():
     true = face(5 / 7)
     true = true + torch.linspace(-0.2, 0.2, SIZE)
-    worn = OwnMouth(SHOT, SIZE).wear(drawn(true))
+    worn = bank(SHOT).wear(drawn(true))
     before = (mouth_of(drawn(true)) - mouth_of(true)).abs().mean()
     assert (mouth_of(worn.edited) - mouth_of(true)).abs().mean() < 0.65 * before
     assert (worn.edited - true).mean((1, 2)).abs().max() < 0.02
 
 
 def test_a_picture_stays_in_use_until_another_is_clearly_more_alike():
-    mouth = OwnMouth([face(0.50), face(0.52)], SIZE)
+    mouth = bank([face(0.50), face(0.52)])
     first = mouth.wear(face(0.50))
     still = mouth.wear(face(0.511))
-    fresh = OwnMouth([face(0.50), face(0.52)], SIZE).wear(face(0.511))
+    fresh = bank([face(0.50), face(0.52)]).wear(face(0.511))
     assert not torch.equal(still.edited, fresh.edited)
     assert (first.edited - face(0.50)).abs().mean() < 0.01
 
 
 def test_large_faces_keep_the_detail_that_a_crop_has_no_pixels_for():
     shot = [face(k / 7, size=2 * SIZE) for k in range(8)]
-    mouth = OwnMouth(shot, SIZE)
+    mouth = bank(shot)
     worn = mouth.wear(drawn(face(5 / 7)))
     assert worn.edited.shape == (3, SIZE, SIZE) and worn.fine is not None
     assert worn.fine.shape == (3, 2 * SIZE, 2 * SIZE)
@@ -148,7 +152,7 @@ def test_pictures_with_something_in_front_are_left_out():
     covered[:, 50:, 60:90] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
     pictures, boxes = frames_of([face(0.0), covered])
     mouth = OwnMouth.gather(pictures, boxes, SIZE, finder=Finder())
-    alone = OwnMouth([face(0.0)], SIZE)
+    alone = bank([face(0.0)])
     assert mouth is not None
     edited = drawn(face(5 / 7))
     assert torch.allclose(mouth.wear(edited).edited, alone.wear(edited).edited, atol=0.02)
@@ -171,6 +175,26 @@ def test_frames_are_read_one_shot_ahead_and_no_further(model, frames):
     next(edited)
     assert read == [0, 1, 2, 3]
     assert len(list(edited)) == len(frames) - 1 and read == list(range(len(frames)))
+
+
+def test_a_long_shot_is_read_stretch_by_stretch_and_its_rest_with_the_last(
+    model, frames, monkeypatch
+):
+    monkeypatch.setattr(editing, "_STRETCH", 3)
+    shown = np.concatenate([frames, frames])[:11]
+    tracking = Tracking([Box(24.0, 24.0, 40.0)] * 11)
+    heard = model.encode_audio(torch.zeros(8000), torch.arange(11) / 25)
+    read, options = [], SyncOptions(window=2, overlap=0)
+
+    def again():
+        for i, frame in enumerate(shown):
+            read.append(i)
+            yield frame
+
+    counts = []
+    for _ in edit_frames(model, shown, tracking, heard, options=options, again=again()):
+        counts.append(len(read))
+    assert counts == [3, 3, 3, 6, 6, 6, 11, 11, 11, 11, 11]
 
 
 def test_drawn_reads_nothing_ahead_and_is_what_edit_frames_gives_without_it(model, frames):
