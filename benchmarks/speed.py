@@ -41,6 +41,7 @@ STAGES = {
     "crop": [("composite.py", "take_crop")],
     "flow and noise": [("flow_init.py", "next")],
     "sampling": [("editing.py", "edit_window")],
+    "own mouth": [("own_mouth.py", "__init__"), ("own_mouth.py", "wear")],
     "composite": [("composite.py", "paste_crop")],
     "encode": [("frame_writer.py", name) for name in ("__enter__", "write", "__exit__")],
 }

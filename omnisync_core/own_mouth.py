@@ -44,8 +44,9 @@ _SOFT, _FLOW, _LIGHT, _FORM = 6, 2, 14, 1
 # Pictures are compared in cells of so many pixels, moved by up to so many cells either way: the box
 # of a talking head is a few pixels off.
 _CELL, _SHIFT = 2, 3
-# By so much (mean square of a range of 2) another picture must be more alike than the last one.
-_CHANGE = 0.001
+# By so much (mean square of a range of 2), less what the drawing has moved since the frame before,
+# another picture must be more alike than the last one: a mouth at rest keeps its picture.
+_HOLD = 0.012
 # Difference in form (of a range of 2) at which 1 / e of the found mouth is left.
 _AGREE = 0.3
 # Reading along a flow and mixing with a drawing blur; at most so many times the detail comes back.
@@ -70,7 +71,8 @@ class OwnMouth:
     def __init__(self, crops: Tensor, size: int, *, flow: Estimator = dense_flow) -> None:
         """crops: uint8 [n 3 s s], s being size or twice that; one at least."""
         self._crops, self._large = crops, crops.shape[-1] > size
-        self._flow, self._last = flow, -1
+        self._flow, self._last = flow, 0
+        self._before: Tensor | None = None
         self._unit = max(1, round(size / _SIDE))
         self._mouth = soft_edge(mouth_area(size, grown=_WORN), self._unit * _SOFT)
         every = range(len(crops))
@@ -112,9 +114,11 @@ class OwnMouth:
         """The next frame's edit [3 s s] in [-1, 1], in the look of the shot's own mouth."""
         asked = self._features(edited, reach=_SHIFT)
         cost = torch.cdist(asked, self._known).amin(0) ** 2
-        if self._last >= 0:
-            cost[self._last] -= _CHANGE
-        self._last = int(cost.argmin())
+        unmoved = asked[len(asked) // 2]
+        if self._before is not None:
+            moved = float(((unmoved - self._before) ** 2).sum())
+            cost[self._last] -= max(0.0, _HOLD - moved)
+        self._before, self._last = unmoved, int(cost.argmin())
         found = self._crop(self._last)
         # As soft as one another: detail that only one of them has would lead the flow astray.
         soft = [self._blur(self._exposure.lift(x), _FLOW) for x in (found, edited)]

@@ -64,8 +64,8 @@ class Summary:
     damaged: bool = False
     """Whether parts of the video could not be decoded; see `VideoInfo.damaged`."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall seconds per stage; "edit" holds "occlusion", "flow init", "sampling", "composite"
-    and the writing."""
+    """Wall seconds per stage; "edit" holds "occlusion", "flow init", "sampling", "texture",
+    "composite" and the writing."""
 
     def add_time(self, stage: str, started: float) -> float:
         """Book the time since started (time.perf_counter) under a stage; returns the time now."""
