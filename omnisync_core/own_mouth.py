@@ -28,6 +28,8 @@ from .occlusion import MaskFinder, is_clear, mouth_area, soft_edge
 from .optical_flow import Estimator, backward_warp, dense_flow, halve, resize_flow
 from .region import Box
 
+# The numbers below were chosen by measuring and by eye (docs/LOG.md, 2026-11-28).
+
 # Pictures of a shot that are kept, evenly over its time: of six seconds every one.
 _MOST = 160
 # So many of them tell the shot's exposure.

@@ -72,7 +72,7 @@ def test_every_advanced_field_of_lip_sync_is_an_option_of_the_core(nodes):
         for name, options in form.items()
         if options.get("advanced") and name != "fps"
     }
-    assert len(defaults) == 13
+    assert len(defaults) == 14
     guidance = form["guidance"]["default"]
     assert _options(guidance, None, defaults) == type(_options(guidance, None, {}))()
 
