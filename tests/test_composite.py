@@ -246,3 +246,33 @@ def test_a_mask_lies_in_the_frame_where_the_crop_was_taken():
     assert placed.shape == (60, 80)
     assert torch.allclose(placed, torch.from_numpy(frame[..., 0] / 255.0).float(), atol=0.05)
     assert not paste_mask(mask, Box(-90.0, 0.0, 40.0), 60, 80).any()
+
+
+def test_what_was_filmed_is_not_sharpened_again(frame):
+    box = Box(64.0, 48.0, 64.0)
+    crop = take_crop(frame, box, 64)
+    edited = torch.flip(crop, dims=(2,))
+    plain, filmed = (
+        paste_crop(frame, box, crop, edited, own=own) for own in (None, torch.ones(64, 64))
+    )
+    inside = slice(32, 64), slice(48, 80)
+    wanted = take_crop(frame[:, ::-1].copy(), Box(65.0, 48.0, 64.0), 64)
+    wanted = ((wanted + 1) * 127.5).permute(1, 2, 0).numpy()[16:48, 16:48]
+    off = [np.abs(x[inside].astype(float) - wanted).mean() for x in (plain, filmed)]
+    assert off[1] < 1 < 10 < off[0]
+
+
+def test_fine_detail_takes_the_place_of_what_the_edit_takes_away():
+    frame = smooth_picture(200, 200)
+    box = Box(100.0, 100.0, 160.0)
+    crop = take_crop(frame, box, 40)
+    fine = torch.zeros(3, 160, 160)
+    fine[:, ::2] = 0.2
+    untouched = paste_crop(frame, box, crop, crop + 1e-3, fine=fine)
+    assert np.abs(untouched.astype(int) - frame).max() <= 1
+    soft = paste_crop(frame, box, crop, crop + 0.4)
+    sharp = paste_crop(frame, box, crop, crop + 0.4, fine=fine)
+    difference = (sharp.astype(float) - soft)[60:140, 60:140]
+    assert np.abs(difference[::2] - difference[1::2]).mean() == pytest.approx(
+        25.5, abs=2
+    )  # some pixels are white
