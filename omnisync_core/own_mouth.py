@@ -25,7 +25,15 @@ from torch.nn import functional as F
 from .composite import fine_detail, take_crop
 from .exposure import Exposure
 from .occlusion import MaskFinder, is_clear, mouth_area, soft_edge
-from .optical_flow import Estimator, backward_warp, dense_flow, halve, resize_flow
+from .optical_flow import (
+    Estimator,
+    backward_warp,
+    dense_flow,
+    halve,
+    lucas_kanade,
+    opencv,
+    resize_flow,
+)
 from .region import Box
 
 # The numbers below were chosen by measuring and by eye (docs/LOG.md, 2026-11-28).
@@ -43,6 +51,8 @@ _SIDE = 144
 # The soft edge of what is worn; half widths of the blurs for the flow, of what counts as light, and
 # as form.
 _SOFT, _FLOW, _LIGHT, _FORM = 6, 2, 14, 1
+# Without OpenCV the flow is rougher, and blurred by this.
+_ROUGH_FLOW = 6
 # Pictures are compared in cells of so many pixels, moved by up to so many cells either way: the box
 # of a talking head is a few pixels off.
 _CELL, _SHIFT = 2, 3
@@ -74,6 +84,8 @@ class OwnMouth:
         """crops: uint8 [n 3 s s], s being size or twice that; one at least."""
         self._crops, self._large = crops, crops.shape[-1] > size
         self._flow, self._last = flow, 0
+        rough = flow is lucas_kanade or opencv() is None
+        self._roughness = _ROUGH_FLOW if rough else _FLOW
         self._before: Tensor | None = None
         self._unit = max(1, round(size / _SIDE))
         self._mouth = soft_edge(mouth_area(size, grown=_WORN), self._unit * _SOFT)
@@ -124,7 +136,7 @@ class OwnMouth:
         found = self._crop(self._last)
         # As soft as one another: detail that only one of them has would lead the flow astray.
         soft = [self._blur(self._exposure.lift(x), _FLOW) for x in (found, edited)]
-        flow = self._blur(self._flow(*soft), _FLOW)[None]
+        flow = self._blur(self._flow(*soft), self._roughness)[None]
         moved = _read(found, flow)
         moved = moved + self._blur(edited - moved, _LIGHT)
         differ = self._blur(edited - moved, _FORM).abs().amax(0, keepdim=True)
