@@ -93,14 +93,14 @@ def paste_crop(
     if keep is not None:
         keep = keep.detach().cpu().float().reshape(1, size, size)
         weight = weight * (1 - part.enlarged(keep).clamp(0, 1))
-    own = torch.from_numpy(frame[part.rows, part.columns].astype(np.float32))
-    detail = own - part.enlarged((source + 1) * 127.5)
+    pixels = torch.from_numpy(frame[part.rows, part.columns].astype(np.float32))
+    detail = pixels - part.enlarged((source + 1) * 127.5)
     detail -= rearrange(_grain(rearrange(detail, "y x c -> c y x")), "c y x -> y x c")
     if fine is not None:
         detail -= part.enlarged(fine.detach().cpu().float() * 127.5)
     lost = part.enlarged(_lost_detail(change)).clamp(0, 1)
-    own += weight * (part.enlarged(change * 127.5) - lost * detail)
-    result[part.rows, part.columns] = own.round_().clamp_(0, 255).to(torch.uint8).numpy()
+    pixels += weight * (part.enlarged(change * 127.5) - lost * detail)
+    result[part.rows, part.columns] = pixels.round_().clamp_(0, 255).to(torch.uint8).numpy()
     return result
 
 

@@ -35,8 +35,8 @@ from .resume import Position, Waiting, WorkFolder, round_edit
 from .sampler import Step, sample, time_grid
 from .windows import plan_windows
 
-# Frames of a shot that the speaker's own mouth is looked for in at once: a minute. Light and pose
-# are alike in them, and the first frame does not wait for the last of an hour.
+# Frames of a shot that the speaker's own mouth is looked for in at once: a minute at 25 a second.
+# Light and pose are alike in them, and the first frame does not wait for the last of an hour.
 _STRETCH = 1500
 
 
@@ -135,9 +135,12 @@ def edit_frames(
     """
     if noise is not None and work is not None:
         raise ValueError("expected noise or a work folder, got both: the folder keeps a FlowNoise")
-    noise = noise or FlowNoise(model.config.crop, options.seed, flow=estimator(options.flow))
+    flow = estimator(options.flow)
+    noise = noise or FlowNoise(model.config.crop, options.seed, flow=flow)
     summary = summary or Summary()
-    editor = _Editor(model, audio, options, noise, callback, summary, tracking, work, iter(again))
+    editor = _Editor(
+        model, audio, options, noise, flow, callback, summary, tracking, work, iter(again)
+    )
     return editor.stream(iter(frames))
 
 
@@ -176,6 +179,7 @@ class _Editor:
     audio: FrameAudio
     options: SyncOptions
     noise: Callable[[int, Tensor], Tensor]
+    flow: Estimator
     callback: Callback | None
     summary: Summary
     tracking: Tracking
@@ -185,7 +189,6 @@ class _Editor:
     def __post_init__(self) -> None:
         self._at_once, self._done = self.options.window, 0.0
         self._finder = OccluderNet.load() if self.options.occlusion == "auto" else None
-        self._flow = estimator(self.options.flow)
         self._read_again = 0
         self._begin_shot(0, 0)
 
@@ -254,7 +257,7 @@ class _Editor:
             [self._box(i) for i in range(start, stop)],
             self.model.config.crop,
             finder=self._finder,
-            flow=self._flow,
+            flow=self.flow,
         )
 
     def _finish_kept(self, frames: Iterator[np.ndarray], first: int, until: int):

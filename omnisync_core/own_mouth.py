@@ -51,7 +51,7 @@ _SIDE = 144
 # The soft edge of what is worn; half widths of the blurs for the flow, of what counts as light, and
 # as form.
 _SOFT, _FLOW, _LIGHT, _FORM = 6, 2, 14, 1
-# Without OpenCV the flow is rougher, and blurred by this.
+# Lucas-Kanade's flow (that without OpenCV) is rougher, and blurred by this.
 _ROUGH_FLOW = 6
 # Pictures are compared in cells of so many pixels, moved by up to so many cells either way: the box
 # of a talking head is a few pixels off.
@@ -84,7 +84,7 @@ class OwnMouth:
         """crops: uint8 [n 3 s s], s being size or twice that; one at least."""
         self._crops, self._large = crops, crops.shape[-1] > size
         self._flow, self._last = flow, 0
-        rough = flow is lucas_kanade or opencv() is None
+        rough = flow is lucas_kanade or (flow is dense_flow and opencv() is None)
         self._roughness = _ROUGH_FLOW if rough else _FLOW
         self._before: Tensor | None = None
         self._unit = max(1, round(size / _SIDE))
@@ -179,8 +179,10 @@ class OwnMouth:
 
 
 def _mean(x: Tensor, reach: int, dim: int) -> Tensor:
-    """The mean of 2 reach + 1 pixels along a side, fewer at the edges; in a time that does not grow
-    with reach."""
+    """The mean of 2 reach + 1 pixels along a side, fewer at the edges.
+
+    By running sums: with avg_pool2d, as elsewhere, these blurs take half of a frame's time here.
+    """
     place = torch.arange(x.shape[dim])
     first, last = (place - reach).clamp_min(0), (place + reach).clamp_max(x.shape[dim] - 1)
     total = x.cumsum(dim)

@@ -3,8 +3,8 @@
     region -> audio -> flow init -> sampling -> own mouth -> composite -> video
 
 Frames stream through. A first pass over the video finds the mouth in every frame (a few numbers are
-kept of each), a second one edits window by window and writes, while a third reads up to
-two minutes ahead for the speaker's own mouth; none ever holds the whole video.
+kept of each), a second one edits window by window and writes, while a third reads a shot (or two
+minutes of it) ahead for the speaker's own mouth; none ever holds the whole video.
 """
 
 from __future__ import annotations

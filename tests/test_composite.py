@@ -273,6 +273,5 @@ def test_fine_detail_takes_the_place_of_what_the_edit_takes_away():
     soft = paste_crop(frame, box, crop, crop + 0.4)
     sharp = paste_crop(frame, box, crop, crop + 0.4, fine=fine)
     difference = (sharp.astype(float) - soft)[60:140, 60:140]
-    assert np.abs(difference[::2] - difference[1::2]).mean() == pytest.approx(
-        25.5, abs=2
-    )  # some pixels are white
+    stripes = np.abs(difference[::2] - difference[1::2]).mean()
+    assert stripes == pytest.approx(25.5, abs=2)  # a few pixels are white already
